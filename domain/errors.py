@@ -1,0 +1,122 @@
+"""The error tree. An object's failure becomes a row; the run's failure is an exception that ends it.
+
+    FacesweepError
+    ├── UsageError            the command or the spec is wrong: fix it and call again        exit 2
+    ├── HomeBusy              another process works on this run: wait for it                 exit 2
+    ├── Unreadable            the object could not be fetched: a row, asked again next run
+    ├── Unfit                 outside a provider's limits and not preparable: a row, final
+    └── ProviderError
+        ├── Throttled         slow down, ask again; costs no attempt
+        ├── Unavailable       ask again later, a bounded number of times
+        ├── Refused           never ask about this object again: a row, final
+        └── Denied            end the run at once; its questions stay pending                exit 3
+
+Fields go to `super().__init__` in order, so that every error survives pickling.
+"""
+
+from domain.verdicts import Provider
+
+
+class FacesweepError(Exception):
+    """Anything facesweep says no to; `str()` is one sentence for people."""
+
+
+class UsageError(FacesweepError):
+    """The command line, the spec file or a path in it is wrong; says where and what to do."""
+
+
+class HomeBusy(FacesweepError):
+    """Another living process holds the run."""
+
+
+class Unreadable(FacesweepError):
+    """An object could not be fetched: gone, denied, cut, or changed since it was listed."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code, self.detail = code, detail
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"
+
+
+class Unfit(FacesweepError):
+    """An object is outside a provider's limits and cannot be prepared to fit."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
+
+
+class ProviderError(FacesweepError):
+    """A provider did not give a verdict; the class says what to do next.
+
+    `code` is the provider's own, or ours for what happens below HTTP (`timeout`, `connection`,
+    `http_502`, `malformed_reply`). `raw` is the reply's text, empty when there was none.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        code: str,
+        message: str,
+        request_id: str = "",
+        endpoint: str = "",
+        raw: str = "",
+    ) -> None:
+        super().__init__(provider, code, message, request_id, endpoint, raw)
+        self.provider, self.code, self.message = provider, code, message
+        self.request_id, self.endpoint, self.raw = request_id, endpoint, raw
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.code}: {self.message}"
+
+
+class Throttled(ProviderError):
+    """The provider asked us to slow down. Wait `retry_after_s`, ask again; costs no attempt."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        code: str,
+        message: str,
+        request_id: str = "",
+        endpoint: str = "",
+        raw: str = "",
+        retry_after_s: float = 1.0,
+    ) -> None:
+        super().__init__(provider, code, message, request_id, endpoint, raw)
+        self.args = (*self.args, retry_after_s)
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(ProviderError):
+    """The provider or the way to it is broken for now. Ask again later, a bounded number of times.
+
+    `in_doubt` is true when the request may have been served (and billed) without our seeing the reply.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        code: str,
+        message: str,
+        request_id: str = "",
+        endpoint: str = "",
+        raw: str = "",
+        in_doubt: bool = False,
+    ) -> None:
+        super().__init__(provider, code, message, request_id, endpoint, raw)
+        self.args = (*self.args, in_doubt)
+        self.in_doubt = in_doubt
+
+
+class Refused(ProviderError):
+    """The provider says no verdict is possible for this media. Never ask about this object again."""
+
+
+class Denied(ProviderError):
+    """The account, the key or our configuration is refused. End the run; questions stay pending."""

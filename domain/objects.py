@@ -1,0 +1,56 @@
+"""Objects: media files in a bucket, identified by url and version."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Store(StrEnum):
+    """Where a bucket lives; the three are equals."""
+
+    LOCAL = "local"
+    S3 = "s3"
+    OSS = "oss"
+
+
+class MediaKind(StrEnum):
+    """What an object is; decided by suffix when planning and by content once fetched."""
+
+    IMAGE = "image"
+    VIDEO = "video"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRef:
+    """One object as a listing names it.
+
+    `url` is `<scheme>://<bucket>/<key>` with the key verbatim, as `aws s3` writes it: nothing is
+    percent-encoded, so scheme, bucket and key can be cut out of it without loss. A local file's bucket
+    is its source folder and its url is `file://` and the absolute path.
+    """
+
+    url: str
+    store: Store
+    bucket: str
+    key: str  # no leading slash; may hold any character, newline included
+    version_id: str | None  # only where the store gave one
+    etag: str | None  # without quotes; None for local files
+    size_bytes: int
+    last_modified: datetime  # UTC
+
+    @property
+    def version(self) -> str:
+        """What tells two contents of one url apart: version id, else ETag, else size and time."""
+        return version_of(self.version_id, self.etag, self.size_bytes, self.last_modified)
+
+
+def version_of(
+    version_id: str | None, etag: str | None, size_bytes: int, last_modified: datetime
+) -> str:
+    """Version id, else ETag, else `<size>-<modification time in microseconds since 1970>`."""
+    if version_id:
+        return version_id
+    if etag:
+        return etag
+    return f"{size_bytes}-{round(last_modified.timestamp() * 1_000_000)}"
