@@ -45,9 +45,7 @@ class ObjectRef:
         return version_of(self.version_id, self.etag, self.size_bytes, self.last_modified)
 
 
-def version_of(
-    version_id: str | None, etag: str | None, size_bytes: int, last_modified: datetime
-) -> str:
+def version_of(version_id: str | None, etag: str | None, size_bytes: int, last_modified: datetime) -> str:
     """Version id, else ETag, else `<size>-<modification time in microseconds since 1970>`."""
     if version_id:
         return version_id

@@ -109,9 +109,7 @@ class Verdict:
     order_no: str | None
     attempts: int  # calls that left for the provider, throttled ones not counted
     throttled: int  # calls the provider turned away for pace
-    latency_ms: (
-        float | None
-    )  # request out to reply in, last attempt; waiting for the pace is not in it
+    latency_ms: float | None  # request out to reply in, last attempt; waiting for the pace is not in it
     asked_at: datetime | None  # when the last attempt left
     settled_at: datetime
     billed: str

@@ -1,0 +1,6 @@
+"""Pace: how fast one provider account is asked, and what follows a call that gave no verdict.
+
+lane     when the next call may leave: one lane for each provider account
+retry    whether a question is asked again, and when
+settle   one question, asked until it is settled
+"""
