@@ -42,12 +42,12 @@ def wait_before_next(
     """
     match error:
         case Throttled():
-            wait_s = 0.0
+            wait_s, ahead_s = 0.0, error.retry_after_s
         case Unavailable():
             if tries.attempts >= policy.attempts or tries.in_doubt >= policy.in_doubt_attempts:
                 return None
             full_s = min(policy.backoff_cap_s, policy.backoff_s * 2 ** (tries.attempts - 1))
-            wait_s = full_s * (0.5 + jitter / 2)
+            wait_s = ahead_s = full_s * (0.5 + jitter / 2)
         case _:
             return None
-    return wait_s if elapsed_s + wait_s < policy.patience_s else None
+    return wait_s if elapsed_s + ahead_s < policy.patience_s else None
