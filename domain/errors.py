@@ -3,6 +3,7 @@
     FacesweepError
     ├── UsageError            the command or the spec is wrong: fix it and call again        exit 2
     ├── HomeBusy              another process works on this run: wait for it                 exit 2
+    ├── Stopped               somebody asked the run to stop; its questions stay pending      exit 130
     ├── Unreadable            the object could not be fetched: a row, asked again next run
     ├── Unfit                 outside a provider's limits and not preparable: a row, final
     └── ProviderError
@@ -27,6 +28,10 @@ class UsageError(FacesweepError):
 
 class HomeBusy(FacesweepError):
     """Another living process holds the run."""
+
+
+class Stopped(FacesweepError):
+    """Somebody asked the run to stop: what has no answer yet stays pending, `resume` goes on."""
 
 
 class Unreadable(FacesweepError):

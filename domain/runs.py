@@ -26,6 +26,12 @@ class RunStatus(StrEnum):
     INTERRUPTED = "interrupted"  # stopped by a person or a signal; resume goes on
     DENIED = "denied"  # stopped by a provider account; resume goes on once it is mended
     BROKEN = "broken"  # stopped by an error of facesweep or its machine; resume goes on
+    ABANDONED = "abandoned"  # given up by a person; its pending questions belong to later runs
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of the run is left to do."""
+        return self in (RunStatus.DONE, RunStatus.ABANDONED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +62,35 @@ class Balance:
     def is_balanced(self) -> bool:
         """listed = asked + skipped, and no more final rows than questions."""
         return self.listed == self.asked + sum(self.skipped.values()) and self.pending >= 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderProgress:
+    """Where one provider's part of a run stands, for people who watch."""
+
+    provider: Provider
+    asked: int  # questions
+    outcomes: Mapping[Outcome, int]
+    cap_per_s: int
+    rate_per_s: float  # calls that left in the last ten seconds, per second
+    throttled: int  # calls turned away since this process began
+    cost: float | None
+
+    @property
+    def settled(self) -> int:
+        """Questions with a final row."""
+        return sum(self.outcomes.values())
+
+    @property
+    def eta_s(self) -> float:
+        """Seconds until the last question, if each open one takes a call at the present rate."""
+        return (self.asked - self.settled) / max(self.rate_per_s or self.cap_per_s, 0.01)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands, for people who watch."""
+
+    phase: str  # listing | planning | asking | publishing
+    listed: int = 0
+    providers: tuple[ProviderProgress, ...] = ()

@@ -1,0 +1,6 @@
+"""When and in what order: each flow reads as a few lines of the story.
+
+audit      list → plan → detect → publish, and going on with what is unfinished
+artifacts  what the Prefect UI shows of a run
+cli        the `facesweep` command        terminal  what it shows people        demo  the first run
+"""

@@ -1,0 +1,74 @@
+"""The audit: list → plan → detect → publish. Also going on with an unfinished run, and asking again."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from domain.verdicts import Outcome
+from flows.artifacts import publish_summary, showing_progress
+from tasks.units.books import run_of
+from tasks.units.draft import Draft, draft_audit, draft_retry, is_approved
+from tasks.units.opening import Home, open_audit, open_home
+from tasks.units.run import open_run
+from tasks.units.tasks import detect_shard, finish_run, plan_run
+
+
+@flow(name="audit", persist_result=False)
+async def audit(spec_path: str, run_id: str | None = None, limit: int | None = None) -> str | None:
+    """One audit from its spec file; the id of its run, or None when its plan was not approved.
+
+    Raises:
+        UsageError: the spec, the source or the home is wrong.
+        Denied: a provider refuses the account.  Stopped: somebody stopped the run.
+    """
+    found = open_audit(Path(spec_path))
+    async with draft_audit(found.home, found.spec, run_id, limit) as draft:
+        return await _plan_and_go_on(draft)
+
+
+@flow(name="resume", persist_result=False)
+async def resume(
+    home_url: str,
+    run_id: str | None = None,
+    home_endpoint_url: str | None = None,
+    home_region: str | None = None,
+) -> str:
+    """Go on with an unfinished run of a home, the newest where none is named.
+
+    Raises: as `audit`.
+    """
+    home = open_home(home_url, home_endpoint_url, home_region)
+    return await _go_on(home, run_of(home, run_id, unfinished=True).run_id)
+
+
+@flow(name="retry", persist_result=False)
+async def retry(
+    home_url: str,
+    outcomes: list[str],
+    run_id: str | None = None,
+    home_endpoint_url: str | None = None,
+    home_region: str | None = None,
+) -> str | None:
+    """A new run that asks again what ended in `outcomes` in an earlier one, the newest where none is named.
+
+    Raises: as `audit`.
+    """
+    home = open_home(home_url, home_endpoint_url, home_region)
+    earlier = run_of(home, run_id).run_id
+    async with draft_retry(home, earlier, [Outcome(each) for each in outcomes]) as draft:
+        return await _plan_and_go_on(draft)
+
+
+async def _plan_and_go_on(draft: Draft) -> str | None:
+    if not await is_approved(draft):
+        return None
+    await plan_run(draft)
+    return await _go_on(draft.home, draft.run_id)
+
+
+async def _go_on(home: Home, run_id: str) -> str:
+    async with open_run(home, run_id) as run, showing_progress(run.progress):
+        await run.detect(detect_shard)
+        await finish_run(run)
+    await publish_summary(home, run_id)
+    return run_id

@@ -1,0 +1,244 @@
+"""What each command does. What it needs is imported when it is called: Prefect alone takes over a second."""
+
+# ruff: noqa: PLC0415 - a command pays for its own imports only
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from domain.errors import Denied, Stopped
+from domain.verdicts import Outcome
+
+if TYPE_CHECKING:
+    from flows.terminal import ProgressDisplay
+    from tasks.units.opening import Home
+
+OUT = Console()
+ERR = Console(stderr=True)
+
+
+async def demo(options: argparse.Namespace) -> int:
+    """Audit the sample with emulated providers, then say where it lies and what to try next."""
+    from flows.demo import clear, emulated_spec
+
+    folder: Path = options.home.resolve()
+    clear(folder)
+    ERR.print("Auditing data/sample with both providers emulated on this machine: no account, no network.")
+    with emulated_spec(folder) as spec:
+        status = await _run_audit(spec, is_approved=True)
+    home = _short(folder / "home")
+    OUT.print(
+        f"\nEverything lies in {home}: verdicts/ as Parquet, runs/ with the books. Next:", soft_wrap=True
+    )
+    OUT.print(f"  facesweep status {home}", highlight=False, soft_wrap=True)
+    query = "SELECT provider, outcome, risk, count(*) FROM verdicts GROUP BY ALL ORDER BY ALL"
+    OUT.print(f'  facesweep verdicts {home} --sql "{query}"', highlight=False, soft_wrap=True)
+    return status
+
+
+async def plan(options: argparse.Namespace) -> int:
+    """List and plan; ask nobody."""
+    from flows.terminal import ProgressDisplay, show_plan
+    from tasks.units.draft import draft_audit
+    from tasks.units.opening import open_audit
+    from tasks.units.watching import watching
+
+    found = open_audit(options.spec)
+    with ProgressDisplay(ERR) as display, watching(display.update):
+        async with draft_audit(found.home, found.spec, None, options.limit) as draft:
+            display.pause()
+            show_plan(OUT, draft)
+    return 0
+
+
+async def audit(options: argparse.Namespace) -> int:
+    """Plan, show the plan, run it."""
+    return await _run_audit(options.spec, run_id=options.run_id, limit=options.limit, is_approved=options.yes)
+
+
+async def resume(options: argparse.Namespace) -> int:
+    """Go on with an unfinished run."""
+    _quiet_prefect()
+    from flows import audit as flows
+
+    async def go_on() -> str:
+        return await flows.resume(
+            options.home, options.run_id, options.home_endpoint_url, options.home_region
+        )
+
+    return await _attended(go_on, _home(options), is_approved=True)
+
+
+async def retry(options: argparse.Namespace) -> int:
+    """Ask again what ended in the given outcomes."""
+    _quiet_prefect()
+    from flows import audit as flows
+
+    async def ask_again() -> str | None:
+        return await flows.retry(
+            options.home,
+            [str(each) for each in options.outcome],
+            options.run_id,
+            options.home_endpoint_url,
+            options.home_region,
+        )
+
+    return await _attended(ask_again, _home(options), is_approved=options.yes)
+
+
+async def abandon(options: argparse.Namespace) -> int:
+    """Give up an unfinished run."""
+    from tasks.units.run import abandon_run
+
+    record = await abandon_run(_home(options), options.run_id)
+    OUT.print(f"run {record.run_id} is given up; what it settled is published", highlight=False)
+    return 0
+
+
+async def status(options: argparse.Namespace) -> int:
+    """The books of each run."""
+    from flows.terminal import show_runs
+    from tasks.units.books import run_documents, runs_of, summary_of
+
+    home = _home(options)
+    runs = runs_of(home)
+    if options.json:
+        json.dump(run_documents(runs), sys.stdout, indent=2, default=str, ensure_ascii=False)
+        sys.stdout.write("\n")
+    elif not runs:
+        OUT.print(f"{options.home} holds no runs yet")
+    else:
+        show_runs(OUT, [summary_of(home, record.run_id) for record in runs])
+    return 0
+
+
+async def report(options: argparse.Namespace) -> int:
+    """What a run found."""
+    from flows.terminal import show_summary
+    from tasks.units.books import summary_of
+
+    show_summary(OUT, summary_of(_home(options), options.run_id))
+    return 0
+
+
+async def verdicts(options: argparse.Namespace) -> int:
+    """Query the verdicts with SQL."""
+    from flows.query_output import write_rows
+    from tasks.units.books import select_verdicts
+
+    rows = select_verdicts(_home(options), options.sql, options.run_id)
+    write_rows(OUT, rows, options.format, options.output)
+    return 0
+
+
+async def doctor(options: argparse.Namespace) -> int:
+    """Check everything an audit needs, without a billed call."""
+    from flows.terminal import show_check
+    from tasks.units.doctor import examine
+    from tasks.units.opening import read_spec
+
+    is_well = True
+    async for check in examine(read_spec(options.spec)):
+        show_check(OUT, check)
+        is_well = is_well and check.is_well
+    return 0 if is_well else 1
+
+
+async def _run_audit(
+    spec: Path, *, run_id: str | None = None, limit: int | None = None, is_approved: bool
+) -> int:
+    _quiet_prefect()
+    from flows import audit as flows
+    from tasks.units.opening import open_audit
+
+    async def sweep() -> str | None:
+        return await flows.audit(str(spec), run_id, limit)
+
+    return await _attended(sweep, open_audit(spec).home, is_approved=is_approved)
+
+
+async def _attended(sweep: Callable[[], Awaitable[str | None]], home: "Home", *, is_approved: bool) -> int:
+    """Run a flow with somebody watching: progress, a say on the plan, Ctrl-C, a summary at the end."""
+    from flows.terminal import ProgressDisplay, show_plan, show_summary
+    from tasks.units.books import summary_of
+    from tasks.units.draft import Draft, approving
+    from tasks.units.watching import stoppable, watching
+
+    stop = asyncio.Event()
+    display = ProgressDisplay(ERR)
+
+    async def approve(draft: Draft) -> bool:
+        display.pause()
+        show_plan(ERR, draft)
+        if not is_approved and sys.stdin.isatty():
+            answer = await asyncio.to_thread(input, "Ask the providers now? [y/N] ")
+            if answer.strip().lower() not in ("y", "yes"):
+                ERR.print("Nothing was asked.")
+                return False
+        display.go_on()
+        return True
+
+    with display, watching(display.update), stoppable(stop), approving(approve):
+        work = asyncio.ensure_future(sweep())
+        with _signals_heard(work, stop, display):
+            try:
+                run_id = await work
+            except (Denied, Stopped) as end:
+                display.pause()
+                show_summary(OUT, summary_of(home))
+                raise end from None
+    if run_id is None:
+        return 0
+    summary = summary_of(home, run_id)
+    show_summary(OUT, summary)
+    failed = sum(books.balance.outcomes.get(Outcome.FAILED, 0) for books in summary.record.books)
+    return 1 if failed else 0
+
+
+@contextmanager
+def _signals_heard(
+    work: "asyncio.Future[str | None]", stop: asyncio.Event, display: "ProgressDisplay"
+) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) lets calls on the way come home; the second one does not wait."""
+    loop = asyncio.get_running_loop()
+
+    def hear() -> None:
+        if stop.is_set() or not display.is_asking:
+            work.cancel()
+        else:
+            ERR.print("stopping: waiting for the calls on the way (once more: stop at once)")
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, hear)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _quiet_prefect() -> None:
+    """Before Prefect is imported: it reads its settings then."""
+    from tasks.units.opening import quiet_prefect
+
+    quiet_prefect()
+
+
+def _home(options: argparse.Namespace) -> "Home":
+    from tasks.units.opening import open_home
+
+    return open_home(options.home, options.home_endpoint_url, options.home_region)
+
+
+def _short(path: Path) -> str:
+    """The path as one would type it from here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,94 @@
+"""Query results for people and for other programs."""
+
+import json
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from domain.errors import UsageError
+from flows.terminal import shown
+
+TABLE_ROWS = 1_000
+"""More rows than anybody reads on a terminal; files take them all."""
+
+
+def write_rows(console: Console, rows: pa.RecordBatchReader, form: str | None, output: Path | None) -> None:
+    """Write the rows as table, csv, json (one object a line) or parquet; to `output`, or to the terminal.
+
+    Raises:
+        UsageError: parquet is asked for without a file, or the file cannot be written.
+    """
+    form = form or ("table" if output is None and console.is_terminal else "csv")
+    if output is None and form == "parquet":
+        raise UsageError("--format parquet needs --output FILE")
+    try:
+        if form == "table":
+            _write_table(console, rows)
+        elif output is None:
+            _write(rows, form, sys.stdout.buffer)
+        else:
+            with output.open("wb") as file:
+                _write(rows, form, file)
+    except OSError as error:
+        raise UsageError(f"{output}: cannot be written: {error.strerror}") from None
+
+
+def _write(rows: pa.RecordBatchReader, form: str, file: BinaryIO) -> None:
+    match form:
+        case "csv":
+            flat = _flat_schema(rows.schema)
+            with pa.csv.CSVWriter(file, flat) as writer:
+                for batch in rows:
+                    writer.write_batch(_flattened(batch, flat))
+        case "json":
+            for batch in rows:
+                for row in batch.to_pylist(maps_as_pydicts="strict"):
+                    line = json.dumps(row, ensure_ascii=False, default=str) + "\n"
+                    file.write(line.encode("utf-8", "backslashreplace"))
+        case "parquet":
+            with pq.ParquetWriter(file, rows.schema, compression="zstd") as writer:
+                for batch in rows:
+                    writer.write_batch(batch)
+
+
+def _flat_schema(schema: pa.Schema) -> pa.Schema:
+    """CSV has no lists and maps: they are written as JSON."""
+    return pa.schema(
+        [pa.field(each.name, pa.string() if pa.types.is_nested(each.type) else each.type) for each in schema]
+    )
+
+
+def _flattened(batch: pa.RecordBatch, flat: pa.Schema) -> pa.RecordBatch:
+    columns = [
+        pa.array(
+            [
+                None if cell is None else json.dumps(cell, ensure_ascii=False)
+                for cell in column.to_pylist(maps_as_pydicts="strict")
+            ],
+            pa.string(),
+        )
+        if pa.types.is_nested(column.type)
+        else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=flat)
+
+
+def _write_table(console: Console, rows: pa.RecordBatchReader) -> None:
+    table = Table(*rows.schema.names, box=None, pad_edge=False)
+    more = False
+    for batch in rows:
+        for row in batch.to_pylist(maps_as_pydicts="strict"):
+            if table.row_count == TABLE_ROWS:
+                more = True
+                break
+            table.add_row(*("" if cell is None else shown(str(cell)) for cell in row.values()))
+    console.print(table)
+    if more:
+        console.print(f"only the first {TABLE_ROWS:,} rows; --format csv gives all", style="dim")

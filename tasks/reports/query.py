@@ -1,0 +1,53 @@
+"""SQL over the verdicts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from domain.errors import UsageError
+
+MEMORY_LIMIT = "2GB"
+
+
+def connect(verdict_files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with the view `verdicts` over the given parts, columns as the contract names them.
+
+    Raises:
+        UsageError: there are no verdicts yet.
+    """
+    if not verdict_files:
+        raise UsageError("no verdicts are published here yet")
+    connection = duckdb.connect()
+    connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+    connection.execute("SET TimeZone = 'UTC'")
+    names = ", ".join(_literal(str(path)) for path in verdict_files)
+    # The folder names repeat columns the files hold themselves.
+    connection.execute(
+        f"CREATE VIEW verdicts AS SELECT * FROM read_parquet([{names}], hive_partitioning = false)"  # noqa: S608
+    )
+    return connection
+
+
+def select(verdict_files: Sequence[Path], sql: str) -> pa.RecordBatchReader:
+    """The rows of one SELECT over `verdicts`, streamed; it may join files of the caller's own.
+
+    Raises:
+        UsageError: no verdicts, or the SQL is refused; says what DuckDB says.
+    """
+    connection = connect(verdict_files)
+    try:
+        statements = connection.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise UsageError("--sql takes one SELECT statement over the view `verdicts`")
+        reader = connection.execute(statements[0]).to_arrow_reader()
+    except duckdb.Error as error:
+        raise UsageError(f"--sql: {str(error).splitlines()[0]}") from None
+    if reader is None:
+        raise UsageError("--sql: the statement gives no rows")
+    return reader
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,44 @@
+"""A shard's trips, side by side."""
+
+import asyncio
+from collections.abc import Iterator
+
+from domain.errors import Denied, Stopped
+from domain.questions import Question
+from tasks.shard.feed import Feed
+from tasks.shard.line import Line
+from tasks.shard.trip import travel
+
+
+async def stream(line: Line, batches: Iterator[list[Question]]) -> None:
+    """Take every open question of a shard to its final row.
+
+    Shards are fed one after the other, but the next one is fed while the last trips of this one are
+    under way, so that the lane never waits for a straggler.
+
+    When the account denies us or somebody stops the run, no further call leaves; calls on the way are
+    waited for and their answers kept.
+
+    Raises:
+        Denied, Stopped: the shard is not finished; `resume` goes on with what is pending.
+    """
+    feed = Feed(batches, line.journal)
+    ends: list[Denied | Stopped] = []
+
+    async def work() -> None:
+        while not ends and (taken := await feed.next()) is not None:
+            question, was_in_doubt = taken
+            try:
+                await travel(line, question, was_in_doubt=was_in_doubt)
+            except (Denied, Stopped) as end:
+                ends.append(end)
+                line.lane.close(end)
+        fed.set()
+
+    fed = asyncio.Event()
+    async with asyncio.TaskGroup() as trips, line.feeding:
+        for _ in range(line.trips):
+            trips.create_task(work())
+        await fed.wait()
+    if ends:
+        raise ends[0]

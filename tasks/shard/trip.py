@@ -1,0 +1,100 @@
+"""One object's trip: fetch, prepare, announce, pace, ask, record."""
+
+import asyncio
+import time
+
+from domain.errors import Denied, FacesweepError, Stopped, Unfit, Unreadable
+from domain.media import PreparedMedia
+from domain.questions import Question
+from domain.verdicts import Outcome, Verdict
+from tasks.media.prepare import prepare
+from tasks.pacing.retry import Tries
+from tasks.pacing.settle import settle
+from tasks.providers.detector import ComposedRequest, new_order_no
+from tasks.records import parts
+from tasks.shard import row
+from tasks.shard.line import Line
+
+MOST_FETCHED_BYTES = 64 * 1024**2
+"""The largest object fetched: a 108-megapixel phone JPEG is about 40 MB; both providers stop at 10 MB."""
+
+
+async def travel(line: Line, question: Question, *, was_in_doubt: bool) -> None:
+    """Take one question to its final row.
+
+    Raises:
+        Denied, Stopped: the run is over; the question stays pending.
+    """
+    ended = line.under_way[question.question_id] = asyncio.Event()
+    try:
+        verdict = await _verdict(line, question, was_in_doubt=was_in_doubt)
+        await line.journal.settle(verdict)
+        line.recorded(verdict)
+    finally:
+        del line.under_way[question.question_id]
+        ended.set()
+
+
+async def _verdict(line: Line, question: Question, *, was_in_doubt: bool) -> Verdict:
+    if question.copy_of is not None:
+        original = await _end_of(line, question.copy_of)
+        if original is not None:
+            return row.repeated(line, question, original, None)
+    async with line.held.hold(question.object.size_bytes):
+        content: bytes | None = None
+        try:
+            content = await line.bucket.fetch(question.object, MOST_FETCHED_BYTES)
+            media = await prepare(content, line.limits, line.workers)
+            request = line.detector.compose(media)
+        except Unreadable as error:
+            return row.unreadable(line, question, error)
+        except Unfit as error:
+            return row.unfit(line, question, error, content)
+        del content
+        return await _ask(line, question, media, request, was_in_doubt=was_in_doubt)
+
+
+async def _ask(
+    line: Line, question: Question, media: PreparedMedia, request: ComposedRequest, *, was_in_doubt: bool
+) -> Verdict:
+    tries = Tries()
+
+    async def announce(call_number: int) -> str:
+        """Make the coming call durable, or learn that a copy of the same content is being asked."""
+        order_no = new_order_no(time.time())
+        while True:
+            owner = await line.journal.intend(
+                question.question_id, line.provider, call_number, order_no, media.content_sha256
+            )
+            if owner == question.question_id:
+                return order_no
+            original = await _end_of(line, owner)
+            if original is not None:
+                raise _Answered(original)
+
+    try:
+        end = await settle(
+            line.lane, line.policy, announce, lambda order_no: line.detector.ask(request, order_no), tries
+        )
+    except _Answered as copy:
+        return row.repeated(line, question, copy.original, media.content_sha256)
+    except (Denied, Stopped):
+        await line.journal.release(question.question_id, in_doubt=bool(tries.in_doubt or was_in_doubt))
+        raise
+    return row.settled(line, question, media, end, was_in_doubt=was_in_doubt)
+
+
+class _Answered(FacesweepError):
+    """Another question of this run about the same bytes has a final answer."""
+
+    def __init__(self, original: Verdict) -> None:
+        super().__init__(original)
+        self.original = original
+
+
+async def _end_of(line: Line, question_id: str) -> Verdict | None:
+    """The final verdict of a question with the same content, once there is one; None if it left none."""
+    while (under_way := line.under_way.get(question_id)) is not None:
+        await under_way.wait()
+    verdict = await parts.answer_of(line.journal, line.home, question_id)
+    return verdict if verdict is not None and Outcome(verdict.outcome).is_final else None

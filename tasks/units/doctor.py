@@ -1,0 +1,75 @@
+"""Whether an audit could start: credentials, clock, ways and places, found out without a billed call."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from domain.errors import FacesweepError
+from domain.objects import ObjectRef
+from tasks.buckets.bucket import Bucket, parse_location
+from tasks.records.home import Home
+from tasks.settings import Spec
+from tasks.shard.trip import MOST_FETCHED_BYTES
+from tasks.units.opening import open_bucket, open_detector, open_home, open_session
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at."""
+
+    name: str
+    is_well: bool
+    sentence: str
+
+
+async def examine(spec: Spec) -> AsyncIterator[Check]:
+    """Look at the source, the home and each provider; a check that fails does not hide the next one.
+
+    Providers are sent one signed call without media each: it tells whether the key works and what the
+    provider's clock says, and cannot be billed.
+    """
+    yield await _check_source(spec)
+    yield await asyncio.to_thread(_check_home, spec)
+    async with open_session() as session:
+        for provider in spec.asked:
+            try:
+                probe = await open_detector(provider, spec, session).probe()
+            except FacesweepError as error:
+                yield Check(provider, is_well=False, sentence=str(error))
+            else:
+                yield Check(provider, probe.ready, probe.sentence)
+
+
+async def _check_source(spec: Spec) -> Check:
+    source = spec.source
+    try:
+        async with open_session() as session:
+            bucket = open_bucket(parse_location(source.url), source.endpoint_url, source.region, session)
+            first = await asyncio.to_thread(_first_object, bucket)
+            if first is None:
+                return Check(
+                    "source", is_well=False, sentence=f"{source.url} can be listed but holds nothing"
+                )
+            await bucket.fetch(first, MOST_FETCHED_BYTES)
+    except FacesweepError as error:
+        return Check("source", is_well=False, sentence=f"{source.url}: {error}")
+    return Check("source", is_well=True, sentence=f"{source.url} can be listed and read")
+
+
+def _first_object(bucket: Bucket) -> ObjectRef | None:
+    for batch in bucket.list_batches():
+        for each in batch:
+            if 0 < each.size_bytes <= MOST_FETCHED_BYTES:
+                return each
+    return None
+
+
+def _check_home(spec: Spec) -> Check:
+    try:
+        home: Home = open_home(spec.home, spec.audit.home_endpoint_url, spec.audit.home_region)
+        with home.staging():
+            if home.is_in_bucket:  # a folder that can be staged in can be written; a bucket has to be tried
+                home.write_json("doctor.json", {"written_by": "facesweep doctor"})
+    except FacesweepError as error:
+        return Check("home", is_well=False, sentence=f"{spec.home}: {error}")
+    return Check("home", is_well=True, sentence=f"{spec.home} can be written")

@@ -1,0 +1,313 @@
+"""One run, opened: its lines, its books, its end."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from domain.errors import Denied, FacesweepError, Stopped, UsageError
+from domain.runs import Progress, ProviderProgress, RunStatus, Shard
+from domain.verdicts import Outcome, Provider, Verdict
+from tasks.buckets.bucket import parse_location
+from tasks.candidates import PlanTotals, read_shard, shard_path
+from tasks.media.workers import MediaWorkers
+from tasks.pacing.lane import Lane
+from tasks.pacing.retry import RetryPolicy
+from tasks.records import parts, run_record
+from tasks.records.balance import Tally
+from tasks.records.home import Home, HomeUnwritable
+from tasks.records.journal import Journal
+from tasks.records.lock import RunLock
+from tasks.records.run_record import RunRecord, books_of
+from tasks.settings import Spec, spec_of
+from tasks.shard.feed import Feed
+from tasks.shard.line import Line
+from tasks.shard.memory import HeldBytes
+from tasks.shard.stream import stream
+from tasks.units.draft import PLAN_FILE, promised
+from tasks.units.opening import limits_of, open_bucket, open_detector, open_session, versions
+from tasks.units.watching import stop_requested, tell
+
+SHARDS_AT_ONCE = 2
+"""Of one provider: while the last trips of one shard are under way the next one is fed."""
+
+TELL_EVERY_S = 0.5
+SAVE_EVERY_S = 15.0
+
+DetectShard = Callable[["OpenRun", Shard], Awaitable[None]]
+
+
+class OpenRun:
+    """A run with everything it works with. Made by `open_run`; belongs to one event loop."""
+
+    def __init__(
+        self,
+        home: Home,
+        spec: Spec,
+        record: RunRecord,
+        totals: PlanTotals,
+        journal: Journal,
+        tallies: dict[Provider, Tally],
+    ) -> None:
+        self.home, self.spec, self.record, self.totals = home, spec, record, totals
+        self.journal = journal
+        self.lines: dict[Provider, Line] = {}
+        self._outcomes = {
+            provider: dict(tallies[provider].outcomes) if provider in tallies else {}
+            for provider in totals.providers
+        }
+        self._costs = {provider: tally.cost for provider, tally in tallies.items()}
+        self._publishing = {provider: asyncio.Lock() for provider in totals.providers}
+
+    @property
+    def run_id(self) -> str:
+        return self.record.run_id
+
+    def stop(self, end: Exception | None = None) -> None:
+        """Let no further call leave; calls on the way are waited for. Safe to call from a signal handler."""
+        for line in self.lines.values():
+            line.lane.close(end or Stopped("the run was asked to stop"))
+
+    def progress(self, phase: str = "asking") -> Progress:
+        """Where the run stands now."""
+        return Progress(
+            phase,
+            max((totals.listed for totals in self.totals.providers.values()), default=0),
+            tuple(
+                ProviderProgress(
+                    provider=provider,
+                    asked=totals.asked,
+                    outcomes=dict(self._outcomes[provider]),
+                    cap_per_s=self.lines[provider].lane.cap_per_s,
+                    rate_per_s=self.lines[provider].lane.recent_rate_per_s,
+                    throttled=self.lines[provider].lane.turned_away,
+                    cost=self._costs.get(provider),
+                )
+                for provider, totals in self.totals.providers.items()
+            ),
+        )
+
+    async def detect(self, detect_shard: DetectShard) -> None:
+        """Take every open question to its final row, both providers side by side.
+
+        Raises:
+            Denied, Stopped: the run is over before its questions are; what has an answer is recorded.
+        """
+        ends: list[FacesweepError] = []
+
+        async def provider_shards(shards: Iterable[Shard]) -> None:
+            running: set[asyncio.Task[None]] = set()
+            try:
+                for shard in shards:
+                    while len(running) >= SHARDS_AT_ONCE:
+                        running = await _next_end(running)
+                    if await self._is_open(shard):
+                        running.add(asyncio.ensure_future(detect_shard(self, shard)))
+                while running:
+                    running = await _next_end(running)
+            except (Denied, Stopped) as end:
+                ends.append(end)
+                self.stop(end)
+                await asyncio.gather(*running, return_exceptions=True)
+            except BaseException:
+                for task in running:
+                    task.cancel()
+                raise
+
+        async with self._attended(), asyncio.TaskGroup() as providers:
+            for totals in self.totals.providers.values():
+                providers.create_task(provider_shards(totals.shards))
+        if ends:
+            raise ends[0]
+
+    async def detect_shard(self, shard: Shard) -> None:
+        """One shard: every open question to its final row, then published.
+
+        Raises:
+            Denied, Stopped: what has an answer is recorded; the rest stays pending.
+        """
+        path = shard_path(self.home.path(f"plans/run={self.run_id}"), shard)
+        await stream(self.lines[shard.provider], read_shard(path))
+        await self.publish(shard.provider)
+
+    async def publish(self, provider: Provider | None = None) -> None:
+        """What is settled and not published yet becomes Parquet parts of the home.
+
+        Raises:
+            HomeUnwritable: nothing is lost; the journal keeps the rows for next time.
+        """
+        for each in self.totals.providers if provider is None else (provider,):
+            async with self._publishing[each]:
+                await parts.publish(self.journal, self.home, each)
+
+    async def save(self, status: RunStatus, stop_reason: str | None = None) -> RunRecord:
+        """Write the run's record as it stands now."""
+        now = datetime.now(UTC)
+        tallies = await self.journal.tallies()
+        books = tuple(
+            books_of(provider, promised(totals), tallies.get(provider, Tally()))
+            for provider, totals in self.totals.providers.items()
+        )
+        self.record = replace(
+            self.record,
+            status=status,
+            versions=versions(),
+            updated_at=now,
+            ended_at=None if status is RunStatus.RUNNING else now,
+            books=books,
+            simulated=self.record.simulated or any(line.detector.simulated for line in self.lines.values()),
+            stop_reason=stop_reason,
+        )
+        await asyncio.to_thread(run_record.save, self.home, self.record)
+        return self.record
+
+    async def finish(self) -> RunRecord:
+        """Publish what is left and close the books.
+
+        Raises:
+            FacesweepError: the books do not balance, or questions are pending: the run is not done.
+        """
+        tell(self.progress("publishing"))
+        await self.publish()
+        record = await self.save(RunStatus.RUNNING)
+        for books in record.books:
+            if not books.balance.is_balanced or books.balance.pending:
+                raise FacesweepError(f"the books of {books.balance.provider} do not balance: {books.balance}")
+        return await self.save(RunStatus.DONE)
+
+    def count(self, verdict: Verdict) -> None:
+        """A row is durable: count it for those who watch."""
+        provider = Provider(verdict.provider)
+        outcomes = self._outcomes[provider]
+        outcome = Outcome(verdict.outcome)
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        if verdict.cost is not None:
+            self._costs[provider] = (self._costs.get(provider) or 0.0) + verdict.cost
+
+    async def _is_open(self, shard: Shard) -> bool:
+        """Whether any question of the shard has no final row yet; true at the first one found."""
+        path = shard_path(self.home.path(f"plans/run={self.run_id}"), shard)
+        return await Feed(read_shard(path), self.journal).next() is not None
+
+    @asynccontextmanager
+    async def _attended(self) -> AsyncIterator[None]:
+        """While questions are asked: somebody is told, the record is kept, a request to stop is heard."""
+
+        async def stop_when_asked() -> None:
+            await stop_requested()
+            self.stop()
+
+        async def tell_and_save() -> None:
+            told = 0
+            while True:
+                tell(self.progress())
+                told += 1
+                if told % round(SAVE_EVERY_S / TELL_EVERY_S) == 0:
+                    with contextlib.suppress(HomeUnwritable):  # the journal has what matters; it may heal
+                        await self.save(RunStatus.RUNNING)
+                await asyncio.sleep(TELL_EVERY_S)
+
+        attending = [asyncio.create_task(tell_and_save()), asyncio.create_task(stop_when_asked())]
+        try:
+            yield
+        finally:
+            for task in attending:
+                task.cancel()
+            await asyncio.gather(*attending, return_exceptions=True)
+            tell(self.progress())
+
+
+@asynccontextmanager
+async def open_run(home: Home, run_id: str) -> AsyncIterator[OpenRun]:
+    """A planned or unfinished run, ready to go on; its record says how it ended when the block is left.
+
+    Raises:
+        UsageError: no such run, or nothing of it is left to do.
+        HomeBusy: another process works on it.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        await asyncio.to_thread(home.refresh, "runs")
+        record = await asyncio.to_thread(run_record.load, home, run_id)
+        if record.status.is_over:
+            raise UsageError(f"run {run_id} is {record.status}: nothing of it is left to do")
+        stack.enter_context(RunLock(home.lock_path(run_id), run_id))
+        spec = spec_of(dict(record.spec), f"the spec of run {run_id}")
+        await asyncio.to_thread(home.refresh, f"plans/run={run_id}")
+        totals = PlanTotals.from_json(home.read_json(f"plans/run={run_id}/{PLAN_FILE}"))
+        journal = await stack.enter_async_context(Journal(home.journal_path(run_id), run_id))
+        await parts.restore(journal, home)
+        run = OpenRun(home, spec, record, totals, journal, await journal.tallies())
+        session = await stack.enter_async_context(open_session())
+        workers = await stack.enter_async_context(MediaWorkers())
+        source = spec.source
+        bucket = open_bucket(parse_location(source.url), source.endpoint_url, source.region, session)
+        held = HeldBytes()
+        for provider in totals.providers:
+            table = spec.asked[provider]
+            run.lines[provider] = Line(
+                run_id=run_id,
+                audit=spec.audit.name,
+                bucket=bucket,
+                limits=limits_of(provider, spec),
+                workers=workers,
+                detector=open_detector(provider, spec, session),
+                lane=Lane(table.qps),
+                policy=RetryPolicy(),
+                journal=journal,
+                home=home,
+                price_per_call=table.price_per_call,
+                code_version=str(record.versions["facesweep"]),
+                recorded=run.count,
+                held=held,
+            )
+        await run.save(RunStatus.RUNNING)
+        try:
+            yield run
+        except BaseException as error:
+            await _close_books(run, error)
+            raise
+
+
+async def abandon_run(home: Home, run_id: str) -> RunRecord:
+    """Give up an unfinished run: what it settled is published, its pending questions belong to later runs.
+
+    Raises:
+        UsageError: no such run, or it is over.  HomeBusy: a process works on it.
+    """
+    record = await asyncio.to_thread(run_record.load, home, run_id)
+    if record.status.is_over:
+        raise UsageError(f"run {run_id} is {record.status} already")
+    with RunLock(home.lock_path(run_id), run_id):
+        async with Journal(home.journal_path(run_id), run_id) as journal:
+            for books in record.books:
+                await parts.publish(journal, home, books.balance.provider)
+        now = datetime.now(UTC)
+        record = replace(record, status=RunStatus.ABANDONED, updated_at=now, ended_at=now)
+        await asyncio.to_thread(run_record.save, home, record)
+    return record
+
+
+async def _close_books(run: OpenRun, error: BaseException) -> None:
+    """The run ended early: publish what can be published and say why in its record."""
+    match error:
+        case Denied():
+            status, reason = RunStatus.DENIED, str(error)
+        case Stopped() | asyncio.CancelledError() | KeyboardInterrupt():
+            status, reason = RunStatus.INTERRUPTED, "the run was asked to stop"
+        case _:
+            status, reason = RunStatus.BROKEN, f"{type(error).__name__}: {error}"
+    # The disk or the journal may be what broke: the first error is the one to report.
+    with contextlib.suppress(FacesweepError, OSError):
+        await run.publish()
+    with contextlib.suppress(FacesweepError, OSError):
+        await run.save(status, reason)
+
+
+async def _next_end(running: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
+    """Wait until a task ends; raise what it raised. The tasks that still run."""
+    done, pending = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+    return pending
