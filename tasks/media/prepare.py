@@ -1,0 +1,78 @@
+"""Preparing: an object's bytes in, bytes one provider accepts out."""
+
+import hashlib
+
+from domain.media import PreparedMedia
+from domain.objects import MediaKind
+from tasks.media import images, pictures, videos
+from tasks.media.headers import ImageHeader, read_jpeg_header, read_png_header
+from tasks.media.limits import ProviderLimits
+from tasks.media.sniff import Format, sniff
+from tasks.media.workers import MediaWorkers
+
+UNTOUCHED = "untouched"
+
+_HEADER_READERS = {Format.JPEG: read_jpeg_header, Format.PNG: read_png_header}
+
+
+async def prepare(content: bytes, limits: ProviderLimits, workers: MediaWorkers) -> PreparedMedia:
+    """Bytes the provider accepts: the object's own wherever possible, else changed as little as fits.
+
+    An ordinary JPEG or PNG within the limits is judged by its header here and goes out untouched, without a
+    pixel decoded; anything that has to be decoded is decoded by `workers`. Images outside the limits become
+    JPEG (`images.reencode`); videos are accepted or refused, never changed.
+
+    Raises:
+        Unfit: with one of the reasons
+            empty, not_media, unsupported_format     nothing to prepare
+            truncated, undecodable                   the file is damaged
+            too_many_pixels, out_of_memory, too_slow, crashed_decoder
+                                                     decoding it is not safe
+            too_large                                no JPEG of it is small enough
+            video_format, video_too_large, video_too_small, video_too_long, video_too_short,
+            video_resolution                         outside the provider's limits for videos
+    """
+    form = sniff(content)
+    if form.kind is MediaKind.VIDEO:
+        await _check_video(content, form, limits, workers)
+        return _untouched(content, MediaKind.VIDEO)
+    if await _is_image_acceptable(content, form, limits, workers):
+        return _untouched(content, MediaKind.IMAGE)
+    sent, preparation = await workers.run(images.reencode, content, form, limits)
+    return PreparedMedia(sent, MediaKind.IMAGE, _sha256(content), _sha256(sent), preparation)
+
+
+async def _is_image_acceptable(
+    content: bytes, form: Format, limits: ProviderLimits, workers: MediaWorkers
+) -> bool:
+    """Whether the image may go as it is.
+
+    Pixels are decoded only where the header is out of the ordinary or the end marker is missing. A JPEG whose
+    marker alone is missing counts as truncated: no decoder can tell it from one that lost its last rows.
+    """
+    if form not in limits.image_formats:
+        return False
+    header = _read_header(content, form)
+    if header is None or not header.is_complete:
+        header = await workers.run(images.verify, content, form)
+    pictures.check_pixels(form, header.width, header.height)
+    return images.is_acceptable(form, header, len(content), limits)
+
+
+def _read_header(content: bytes, form: Format) -> ImageHeader | None:
+    reader = _HEADER_READERS.get(form)
+    return reader(content) if reader else None
+
+
+async def _check_video(content: bytes, form: Format, limits: ProviderLimits, workers: MediaWorkers) -> None:
+    videos.check_file(form, content, limits)
+    videos.check_facts(await workers.run(videos.probe, content, form), limits)
+
+
+def _untouched(content: bytes, kind: MediaKind) -> PreparedMedia:
+    digest = _sha256(content)
+    return PreparedMedia(content, kind, digest, digest, UNTOUCHED)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
