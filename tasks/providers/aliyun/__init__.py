@@ -1,0 +1,1 @@
+"""Alibaba Cloud `DeepfakeDetect` (Cloudauth, 2019-03-07)."""

@@ -1,0 +1,1 @@
+"""Tencent Cloud `DetectAIFakeFaces` (faceid, 2018-03-01)."""
