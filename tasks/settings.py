@@ -4,36 +4,22 @@ import difflib
 import os
 import re
 import tomllib
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from domain.errors import UsageError
 from domain.verdicts import Provider
+from tasks.providers.endpoints import Endpoint
 
 
-def is_loopback(host: str) -> bool:
-    """Whether `host` is this machine by its loopback name or address."""
-    if host == "localhost":
-        return True
+def _endpoint(text: str) -> str:
     try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _safe_endpoint(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be a URL such as https://host")
-    if parts.query or parts.fragment or parts.path not in ("", "/") or parts.username:
-        raise ValueError("must be scheme and host only, without path, query or user")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ValueError("must be https: plain http is for this machine's own emulators")
-    return url.rstrip("/")
+        return Endpoint.parse(text).url
+    except UsageError as error:
+        raise ValueError(str(error)) from None
 
 
 def _sample(value: int | str) -> int | str:
@@ -47,7 +33,7 @@ def _sample(value: int | str) -> int | str:
     return value
 
 
-Endpoint = Annotated[str, AfterValidator(_safe_endpoint)]
+EndpointUrl = Annotated[str, AfterValidator(_endpoint)]
 CallsPerSecond = Annotated[int, Field(ge=1, le=10_000, strict=True)]
 Price = Annotated[float, Field(ge=0)]
 
@@ -94,7 +80,7 @@ class Tencent(_Section):
     """`[providers.tencent]`"""
 
     qps: CallsPerSecond = 5
-    endpoint: Endpoint = "https://faceid.tencentcloudapi.com"
+    endpoint: EndpointUrl = "https://faceid.tencentcloudapi.com"
     region: str | None = None
     price_per_call: Price | None = None
     image_base64_bytes: Annotated[int, Field(ge=1, le=9_900_000)] | None = None
@@ -104,7 +90,7 @@ class Aliyun(_Section):
     """`[providers.aliyun]`"""
 
     qps: CallsPerSecond = 10
-    endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1)] = (
+    endpoints: Annotated[tuple[EndpointUrl, ...], Field(min_length=1)] = (
         "https://cloudauth.cn-shanghai.aliyuncs.com",
         "https://cloudauth.cn-beijing.aliyuncs.com",
     )
@@ -287,6 +273,11 @@ def quiet_prefect() -> None:
     """Set `QUIET_PREFECT`; call it before Prefect is imported."""
     for name, value in QUIET_PREFECT.items():
         os.environ.setdefault(name, value)
+
+
+def has_proxy() -> bool:
+    """Whether the environment names a proxy for http or https."""
+    return not {"http", "https", "all"}.isdisjoint(getproxies())
 
 
 def tencent_session_token() -> str:

@@ -1,6 +1,7 @@
 """Lanes: when the next call to one provider account may leave."""
 
 import asyncio
+import contextlib
 from collections import deque
 
 from aiolimiter import AsyncLimiter
@@ -56,6 +57,8 @@ class Lane:
         self._paused_until = 0.0
         self._quiet_since = 0.0
         self._recent: deque[float] = deque()
+        self._closed = asyncio.Event()
+        self._closed_by: Exception | None = None
 
     @property
     def rate_per_s(self) -> float:
@@ -73,14 +76,17 @@ class Lane:
         return len(self._recent) / stretch_s
 
     async def admit(self) -> None:
-        """Return when the next call may leave; the caller sends it at once."""
+        """Return when the next call may leave; the caller sends it at once.
+
+        Raises: what `close` was given: no further call may leave.
+        """
         loop = asyncio.get_running_loop()
         async with self._turn:
             while True:
-                if (wait_s := self._paused_until - loop.time()) > 0:
-                    await asyncio.sleep(wait_s)
+                await self.rest(self._paused_until - loop.time())
                 await self._narrow(loop.time())
                 await self._limiter.acquire()
+                self._check_open()
                 if loop.time() >= self._paused_until:  # else held back while it waited: its turn comes later
                     break
             now = loop.time()
@@ -101,6 +107,26 @@ class Lane:
             self._limiter = self._bucket()
         self._paused_until = max(self._paused_until, now + retry_after_s)
         self._quiet_since = self._paused_until
+
+    def close(self, error: Exception) -> None:
+        """Let no further call leave: whoever waits, now or later, gets `error`. Calls on the way go on."""
+        if self._closed_by is None:
+            self._closed_by = error
+            self._closed.set()
+
+    async def rest(self, wait_s: float) -> None:
+        """Wait, but not beyond the lane's closing.
+
+        Raises: what `close` was given.
+        """
+        if wait_s > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), wait_s)
+        self._check_open()
+
+    def _check_open(self) -> None:
+        if self._closed_by is not None:
+            raise self._closed_by
 
     async def _narrow(self, now: float) -> None:
         if self.guard_s > self._least_guard_s and now - self._quiet_since >= QUIET_S:

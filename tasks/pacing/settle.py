@@ -23,24 +23,31 @@ class Settled:
     asked_at: datetime  # when the last call left
     latency_ms: float  # of the last call
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether the provider said that no verdict is possible."""
+        return isinstance(self.error, Refused)
+
 
 async def settle(
     lane: Lane,
     policy: RetryPolicy,
     announce: Callable[[int], Awaitable[str]],
     ask: Callable[[str], Awaitable[Answer]],
+    tries: Tries,
 ) -> Settled:
     """Ask until the provider answers, refuses, or the policy's bounds are reached.
 
     `announce(call_number)` makes the coming call durable before it leaves and returns its order
-    number; `ask(order_no)` is one call. A retry pays the pace like any other call.
+    number; `ask(order_no)` is one call. A retry pays the pace like any other call. `tries` is counted up
+    as calls end, so that it tells what a question has cost even when this raises.
 
     Raises:
         Denied: the account is refused; the question stays pending.
+        What the lane was closed with: no further call may leave; the question stays pending.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
-    tries = Tries()
     calls = 0
     while True:
         calls += 1
@@ -70,4 +77,4 @@ async def settle(
         )
         if wait_s is None:
             return Settled(None, error, tries, order_no, asked_at, latency_ms)
-        await asyncio.sleep(wait_s)
+        await lane.rest(wait_s)

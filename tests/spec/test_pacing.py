@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from domain.errors import Denied, Refused, Throttled, Unavailable
+from domain.errors import Denied, Refused, Stopped, Throttled, Unavailable
 from domain.verdicts import Answer, Provider, Risk
 from tasks.pacing.lane import LEAST_GUARD_S, QUIET_S, Lane
 from tasks.pacing.retry import RetryPolicy, Tries, wait_before_next
@@ -173,7 +173,7 @@ async def settle_after(*failures: Exception, policy: RetryPolicy | None = None):
             raise failure
         return ANSWER
 
-    return await settle(Lane(5), policy or RetryPolicy(), announce, ask), left
+    return await settle(Lane(5), policy or RetryPolicy(), announce, ask, Tries()), left
 
 
 def test_a_throttled_call_costs_no_attempt() -> None:
@@ -228,3 +228,18 @@ def test_a_refused_question_is_never_asked_again() -> None:
 def test_a_denied_account_ends_the_asking_at_once() -> None:
     with pytest.raises(Denied):
         run_on_movable_clock(settle_after(Denied(Provider.TENCENT, "UnauthorizedOperation.Arrears", "pay")))
+
+
+def test_a_closed_lane_lets_nobody_wait_and_no_call_leave() -> None:
+    async def story() -> list[object]:
+        lane = Lane(5)
+        lane.throttle(retry_after_s=600.0)
+        waiting = [asyncio.create_task(lane.admit()) for _ in range(3)]
+        backing_off = asyncio.create_task(lane.rest(600.0))
+        await asyncio.sleep(1)
+        lane.close(Stopped("enough"))
+        ended = await asyncio.gather(*waiting, backing_off, lane.admit(), return_exceptions=True)
+        assert asyncio.get_running_loop().time() < 1_010
+        return ended
+
+    assert all(isinstance(end, Stopped) for end in run_on_movable_clock(story()))

@@ -1,0 +1,48 @@
+# make demo   fresh clone → the main job, with emulated providers and no account
+# make test   fresh clone → the whole test suite
+# make check  lint, format, types and import contracts
+# make bench  the figures of the README, measured again (minutes; nothing else should run)
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo env test check bench lock clean
+
+demo: env
+	$(BIN)/facesweep demo
+
+test: .venv/dev
+	$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered
+
+check: .venv/dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/dev
+	$(BIN)/python -m benchmarks
+
+env: .venv/run
+
+# The environment is built again only when a lock file or the package's own metadata changed.
+.venv/run: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install --quiet --no-deps --require-hashes -r requirements.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/dev: requirements-dev.lock .venv/run
+	$(PIP) install --quiet --no-deps --require-hashes -r requirements-dev.lock
+	touch $@
+
+# Resolve the dependencies of pyproject.toml anew (needs uv); the files name versions and hashes, no host.
+UV_COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
+lock:
+	$(UV_COMPILE) --group build -o requirements.lock
+	$(UV_COMPILE) --group build --group dev -c requirements.lock -o requirements-dev.lock
+
+clean:
+	rm -rf .venv demo

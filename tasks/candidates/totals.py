@@ -1,0 +1,94 @@
+"""A plan's books: what was listed, what was skipped and why, what will be asked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from domain.runs import Balance, Shard
+from domain.verdicts import Provider
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderTotals:
+    """One provider's part of a plan; `listed` is `asked` plus everything skipped."""
+
+    provider: Provider
+    listed: int  # rows of the listing; when planning again, questions of the run that ended so
+    skipped: Mapping[str, int]  # by reason; reasons without an object are left out
+    asked: int  # questions in the shards, copies among them
+    copies: int  # questions whose verdict repeats that of a byte-identical object
+    bytes_to_fetch: int  # size of the objects asked about; copies are not fetched
+    shards: tuple[Shard, ...]
+
+    @property
+    def calls(self) -> int:
+        """Calls the provider will see if each succeeds at once."""
+        return self.asked - self.copies
+
+    @property
+    def balance(self) -> Balance:
+        """The books before the first answer."""
+        return Balance(self.provider, self.listed, self.skipped, self.asked)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanTotals:
+    """A plan in numbers, for each provider."""
+
+    providers: Mapping[Provider, ProviderTotals]
+
+    @property
+    def calls(self) -> int:
+        """Calls all providers will see together."""
+        return sum(totals.calls for totals in self.providers.values())
+
+    @property
+    def bytes_to_fetch(self) -> int:
+        """Bytes read from the bucket; an object two providers are asked about is read twice."""
+        return sum(totals.bytes_to_fetch for totals in self.providers.values())
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """The shards of all providers."""
+        return tuple(shard for totals in self.providers.values() for shard in totals.shards)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads: a document of objects, lists, texts and whole numbers."""
+        return {
+            "providers": {
+                str(provider): {
+                    "listed": totals.listed,
+                    "skipped": dict(totals.skipped),
+                    "asked": totals.asked,
+                    "copies": totals.copies,
+                    "calls": totals.calls,  # for readers; from_json derives it
+                    "bytes_to_fetch": totals.bytes_to_fetch,
+                    "questions_by_shard": [shard.questions for shard in totals.shards],
+                }
+                for provider, totals in self.providers.items()
+            }
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """The plan that `to_json` wrote.
+
+        Raises:  KeyError, ValueError: the document is something else.
+        """
+        return cls(
+            {
+                Provider(name): ProviderTotals(
+                    provider=Provider(name),
+                    listed=totals["listed"],
+                    skipped=dict(totals["skipped"]),
+                    asked=totals["asked"],
+                    copies=totals["copies"],
+                    bytes_to_fetch=totals["bytes_to_fetch"],
+                    shards=tuple(
+                        Shard(Provider(name), number, questions)
+                        for number, questions in enumerate(totals["questions_by_shard"], start=1)
+                    ),
+                )
+                for name, totals in document["providers"].items()
+            }
+        )

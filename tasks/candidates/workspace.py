@@ -1,0 +1,78 @@
+"""DuckDB within a memory limit: what does not fit goes to disk, beside the plan, and is gone after."""
+
+# ruff: noqa: S608 - what is put into these statements are names of our own, and quoted literals
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from domain.errors import UsageError
+from tasks.candidates.vocabulary import literal, macros
+
+MEMORY_LIMIT_BYTES = 1 << 30  # joins and sorts spill beyond it; the process needs some 300 MB more
+THREADS = 2
+
+
+@contextmanager
+def workspace(
+    out_dir: Path, memory_limit_bytes: int, threads: int
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+    """A DuckDB connection that knows our macros, and the folder where its tables and spills lie.
+
+    Creates `out_dir`, which must not hold anything yet: a plan is written once. The folder is a
+    `.plan-…` next to it, removed at the end whatever happens.
+
+    Raises:  FileExistsError: `out_dir` is not empty.  UsageError: its path holds a "?".
+    """
+    if "?" in str(out_dir):
+        raise UsageError(
+            f'the path {out_dir} holds a "?", behind which DuckDB looks for options: choose another home'
+        )
+    out_dir.mkdir(parents=True, exist_ok=True)
+    if any(out_dir.iterdir()):
+        raise FileExistsError(f"{out_dir} already holds files; a plan is written into an empty folder")
+    with tempfile.TemporaryDirectory(prefix=".plan-", dir=out_dir.parent) as folder:
+        connection = duckdb.connect(
+            str(Path(folder, "plan.duckdb")),
+            config={
+                "memory_limit": f"{memory_limit_bytes}B",
+                "threads": threads,
+                "temp_directory": str(Path(folder, "spill")),
+                # Planning stays within this machine: nothing is fetched for it.
+                "autoinstall_known_extensions": False,
+                "preserve_insertion_order": False,
+            },
+        )
+        try:
+            for statement in macros():
+                connection.execute(statement)
+            yield connection, Path(folder)
+        finally:
+            connection.close()
+
+
+def open_parquet(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    files: Sequence[Path],
+    columns: Mapping[str, str],
+) -> None:
+    """A view `name` with these columns over Parquet files; without rows when there is no file."""
+    if files:
+        paths = ", ".join(literal(str(file)) for file in files)
+        chosen = ", ".join(f'"{column}"::{kind} AS "{column}"' for column, kind in columns.items())
+        # The folders' names (run=…, provider=…) must not replace columns of the same name.
+        rows = f"SELECT {chosen} FROM read_parquet([{paths}], hive_partitioning = false)"
+    else:
+        nothing = ", ".join(f'NULL::{kind} AS "{column}"' for column, kind in columns.items())
+        rows = f"SELECT {nothing} WHERE false"
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {rows}")
+
+
+def count(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
+    """The one number a query yields; 0 for none."""
+    row = connection.execute(sql).fetchone()
+    return int(row[0] or 0) if row else 0

@@ -1,0 +1,85 @@
+"""The books of a run: every listed object in exactly one place. Pure functions, no I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from domain.runs import Balance
+from domain.verdicts import Billed, Outcome, Provider
+
+
+@dataclass(frozen=True, slots=True)
+class PlanTotals:
+    """What a plan promised for one provider."""
+
+    listed: int
+    asked: int
+    skipped: Mapping[str, int] = field(default_factory=dict)  # by reason
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a journal holds for one provider."""
+
+    outcomes: Mapping[Outcome, int] = field(default_factory=dict)
+    billed: Mapping[Billed, int] = field(default_factory=dict)  # questions settled, by billing
+    calls: int = 0  # calls that were announced, whatever became of them
+    open_calls: int = 0  # of these, calls whose question is not settled
+    throttled: int = 0  # of settled questions
+    cost: float | None = None  # None until a question had a price
+
+    @property
+    def settled(self) -> int:
+        """Questions with a final row."""
+        return sum(self.outcomes.values())
+
+
+def balances(plan: Mapping[Provider, PlanTotals], tallies: Mapping[Provider, Tally]) -> tuple[Balance, ...]:
+    """The books of each provider of the plan or the journal, in the order of `Provider`.
+
+    A provider that only the journal knows stands there with nothing asked, and so does not balance.
+    """
+    return tuple(
+        balance_of(provider, plan.get(provider, PlanTotals(0, 0)), tallies.get(provider, Tally()))
+        for provider in Provider
+        if provider in plan or provider in tallies
+    )
+
+
+def balance_of(provider: Provider, totals: PlanTotals, tally: Tally) -> Balance:
+    """One provider's books."""
+    return Balance(
+        provider=provider,
+        listed=totals.listed,
+        skipped=dict(totals.skipped),
+        asked=totals.asked,
+        outcomes={name: count for name, count in tally.outcomes.items() if count},
+    )
+
+
+def explain(balance: Balance) -> list[str]:
+    """The books as lines for people; a line that does not add up ends in what is wrong with it."""
+    skipped = sum(balance.skipped.values())
+    listed = f"{balance.provider}: {_sum(balance.listed, 'listed')} = " + " + ".join(
+        [
+            _sum(balance.asked, "asked"),
+            *(_sum(count, f"skipped ({reason})") for reason, count in balance.skipped.items()),
+        ]
+    )
+    missing = balance.listed - balance.asked - skipped
+    if missing > 0:
+        listed += f": does not balance, {missing:,} listed but in no place"
+    elif missing < 0:
+        listed += f": does not balance, {-missing:,} in more than one place"
+
+    outcomes = [_sum(balance.outcomes[name], name) for name in Outcome if balance.outcomes.get(name)]
+    pending = max(balance.pending, 0)
+    asked = f"{balance.provider}: {_sum(balance.asked, 'asked')} = " + " + ".join(
+        [*outcomes, _sum(pending, "pending")]
+    )
+    if balance.pending < 0:
+        asked += f": does not balance, {-balance.pending:,} final rows more than questions"
+    return [listed, asked]
+
+
+def _sum(count: int, name: str) -> str:
+    return f"{count:,} {name}"

@@ -1,0 +1,282 @@
+"""The home: where an audit's listings, plans, verdicts, run records and reports appear whole.
+
+A home is a local folder, or a bucket prefix with a local folder as its mirror. Whatever is read is
+read from the folder; what is adopted goes to the bucket first and to the mirror second, so that the
+mirror never holds what the bucket lacks. Folders whose names begin with a dot are this machine's
+workshop: readers of the layout do not see them and buckets never get them.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from datetime import date, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol, Self
+
+from domain.errors import UsageError
+from domain.runs import RUN_ID
+from tasks.records.durable import make_folders, put_in_place
+
+STAGING = ".staging"
+JOURNAL = ".journal"
+
+
+class Blobs(Protocol):
+    """The few operations of a bucket that a home needs; the bucket classes have them."""
+
+    def put_file(self, key: str, path: Path) -> None:
+        """The file's bytes become the object, whole, or an error is raised."""
+
+    def get_file(self, key: str, path: Path) -> None:
+        """The object's bytes become the file."""
+
+    def list_keys(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Key and size in bytes of every object whose key begins with the prefix."""
+
+
+class HomeUnwritable(UsageError):
+    """A file cannot be put into the home: no permission, no space, no such place; names the path."""
+
+
+class Home:
+    """One audit's home. Make it with `Home.local` or `Home.in_bucket`; neither writes anything.
+
+    Relative paths are written with `/`, never leave the home and never name a dot folder; anything
+    else raises `UsageError`.
+    """
+
+    def __init__(self, root: Path, blobs: Blobs | None = None, prefix: str = "") -> None:
+        self.root = root
+        self._blobs = blobs
+        self._prefix = prefix
+
+    @classmethod
+    def local(cls, path: Path) -> Self:
+        """A home that is a folder; the folder is made when the first file is put into it."""
+        return cls(path.absolute())
+
+    @classmethod
+    def in_bucket(cls, blobs: Blobs, prefix: str, workspace: Path) -> Self:
+        """A home under `prefix` of a bucket, mirrored in `workspace`, a folder of this home alone.
+
+        The journal lies in the workspace: a run is resumed on the machine that began it, or goes
+        on from what is published (`parts.restore`).
+        """
+        prefix = prefix.strip("/")
+        return cls(workspace.absolute(), blobs, f"{prefix}/" if prefix else "")
+
+    @property
+    def is_in_bucket(self) -> bool:
+        return self._blobs is not None
+
+    def path(self, relative: str) -> Path:
+        """Where a file of the home lies, or would lie, on this machine."""
+        return self.root.joinpath(*_parts_of(relative))
+
+    def journal_path(self, run_id: str) -> Path:
+        """The run's journal, on this machine whatever the home is.
+
+        Raises:
+            UsageError: not a run id.
+        """
+        return self.root / JOURNAL / f"{_run(run_id)}.sqlite"
+
+    def lock_path(self, run_id: str) -> Path:
+        """The file of the run's `RunLock`, beside its journal."""
+        return self.root / JOURNAL / f"{_run(run_id)}.lock"
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Path]:
+        """An empty folder on the home's filesystem that no reader sees; gone afterwards.
+
+        What a killed process left behind is cleared away by the next one.
+
+        Raises:
+            HomeUnwritable: it cannot be made.
+        """
+        folder, claim = self._claim_staging()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(claim)
+
+    def adopt(self, staged: Path, relative: str) -> Path:
+        """The staged file or folder appears at `relative`, whole; where it lies now.
+
+        A file replaces what was there; a folder must be new. In a bucket a folder's files appear
+        one after the other, each whole: whoever needs all of them waits for the file that is
+        adopted last.
+
+        Raises:
+            HomeUnwritable: nothing appeared in this machine's folder; names the path and why.
+        """
+        target = self.path(relative)
+        if staged.is_dir() and target.exists():
+            raise HomeUnwritable(f"{target} exists already: a folder of a home is never replaced")
+        if self._blobs is not None:
+            files = sorted(each for each in staged.rglob("*") if each.is_file())
+            for each in files if staged.is_dir() else [staged]:
+                inner = "/".join((relative, *each.relative_to(staged).parts))
+                self._blobs.put_file(self._prefix + inner, each)
+        try:
+            put_in_place(staged, target)
+        except OSError as error:
+            raise _unwritable(target, error) from None
+        return target
+
+    def write_json(self, relative: str, document: object) -> Path:
+        """The document appears at `relative` as JSON, whole, in the place of what was there.
+
+        Moments are written as ISO 8601.
+
+        Raises:
+            HomeUnwritable: names the path and why.  TypeError: the document is not JSON.
+        """
+        text = json.dumps(document, ensure_ascii=False, indent=2, default=_moment) + "\n"
+        with self.staging() as folder:
+            staged = folder / "document.json"
+            try:
+                staged.write_text(text, encoding="utf-8", errors="backslashreplace")
+            except OSError as error:
+                raise _unwritable(self.path(relative), error) from None
+            return self.adopt(staged, relative)
+
+    def read_json(self, relative: str) -> Any:
+        """The document at `relative` as it is now, from the bucket where the home is in one.
+
+        Raises:
+            UsageError: there is none, or it is not JSON; names the path.
+        """
+        self.refresh(relative)
+        path = self.path(relative)
+        try:
+            return json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise UsageError(f"there is no {relative} in the home {self.root}") from None
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path} cannot be read: {error}") from None
+
+    def refresh(self, prefix: str) -> None:
+        """The mirror holds what the bucket has under `prefix`; a local home is always fresh.
+
+        Parquet parts never change and are fetched once; other files are fetched each time.
+        """
+        for relative, size_bytes in self._remote(prefix):
+            target = self.path(relative)
+            is_immutable = relative.endswith(".parquet")
+            if is_immutable and target.is_file() and target.stat().st_size == size_bytes:
+                continue
+            self._fetch(relative, target)
+
+    def names(self, prefix: str) -> list[str]:
+        """Relative paths of the files under the folder `prefix`, sorted; the bucket's where there is one."""
+        if self._blobs is not None:
+            return sorted(relative for relative, _ in self._remote(prefix))
+        found = self.path(prefix).rglob("*")
+        return sorted(self._relative(each) for each in found if each.is_file())
+
+    def paths(self, pattern: str) -> list[Path]:
+        """Files of this machine's folder that match a glob such as `verdicts/**/*.parquet`, sorted."""
+        _parts_of(pattern)
+        found = self.root.glob(pattern)
+        return sorted(each for each in found if each.is_file() and "/." not in f"/{self._relative(each)}")
+
+    def unwritable(self, relative: str, error: OSError) -> HomeUnwritable:
+        """The sentence for a file that could not be written for this place."""
+        return _unwritable(self.path(relative), error)
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    def _remote(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Path and size of the bucket's file at `prefix`, or of those in the folder of that name."""
+        wanted = _parts_of(prefix)
+        if self._blobs is None:
+            return
+        for key, size_bytes in self._blobs.list_keys(self._prefix + "/".join(wanted)):
+            relative = key.removeprefix(self._prefix)
+            with contextlib.suppress(UsageError):  # somebody else's object under our prefix
+                if _parts_of(relative)[: len(wanted)] == wanted:
+                    yield relative, size_bytes
+
+    def _fetch(self, relative: str, target: Path) -> None:
+        assert self._blobs is not None  # noqa: S101 - only bucket homes have anything remote
+        with self.staging() as folder:
+            staged = folder / "fetched"
+            try:
+                self._blobs.get_file(self._prefix + relative, staged)
+                put_in_place(staged, target)
+            except OSError as error:
+                raise _unwritable(target, error) from None
+
+    def _claim_staging(self) -> tuple[Path, int]:
+        workshop = self.root / STAGING
+        try:
+            make_folders(workshop)
+            _clear_away_orphans(workshop)
+            while True:
+                folder = workshop / secrets.token_hex(8)
+                folder.mkdir()
+                # Between these two lines another process may take it for an orphan: then try again.
+                claim = _claim(folder)
+                if claim is not None:
+                    return folder, claim
+        except OSError as error:
+            raise _unwritable(workshop, error) from None
+
+
+def _clear_away_orphans(workshop: Path) -> None:
+    for folder in workshop.iterdir():
+        claim = _claim(folder)
+        if claim is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(claim)
+
+
+def _claim(folder: Path) -> int | None:
+    """A lock on the folder that ends with this process; None if it is taken or gone."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    if not folder.exists():
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+_SEGMENT = re.compile(r"[^.\x00/\\][^\x00/\\]*")  # no dot folder, so neither . nor ..
+
+
+def _parts_of(relative: str) -> tuple[str, ...]:
+    parts = PurePosixPath(relative).parts
+    if not parts or any(_SEGMENT.fullmatch(part) is None for part in parts):
+        raise UsageError(f"{relative!r} is not a path inside a home")
+    return parts
+
+
+def _run(run_id: str) -> str:
+    if RUN_ID.fullmatch(run_id) is None:
+        raise UsageError(f"{run_id!r} is not a run id")
+    return run_id
+
+
+def _unwritable(path: Path, error: OSError) -> HomeUnwritable:
+    return HomeUnwritable(f"{path} cannot be written: {error.strerror or error}")
+
+
+def _moment(value: object) -> str:
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is not JSON")

@@ -1,0 +1,191 @@
+"""Publishing: answers leave the journal as immutable Parquet parts, each exactly once.
+
+A part's rows are assigned in one transaction and never change; the part is written aside, put in
+its place and then marked. A crash between any two steps repeats the part with the same rows, the
+same bytes and the same name: no duplicate, no gap.
+"""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from domain.errors import FacesweepError
+from domain.verdicts import Outcome, Provider, Verdict
+from tasks.records.home import Home
+from tasks.records.journal import Journal, JournalFailed
+from tasks.records.layout import open_reader
+from tasks.records.ledger import Part, PublishedRow, part_path
+from tasks.records.queries import PublishedIn, rows_of
+from tasks.records.schema import VERDICTS, table_of
+
+ROWS_PER_PART = 100_000  # about 150 MB in memory while it is written, and 5.5 hours at 5/s
+ROWS_PER_GROUP = 50_000
+
+_PART_NAME = re.compile(r"part-(\d{5,})\.parquet")
+_RESTORED = ["question_id", "outcome", "content_sha256", "attempts", "throttled", "billed", "cost"]
+
+
+class PartDamaged(FacesweepError):
+    """A published part cannot be read, or lacks a row that the journal says it holds."""
+
+
+def write_part(journal: Path, part: Part, destination: Path) -> None:
+    """The part's rows as one Parquet file: zstd, sorted by key, the same bytes whenever repeated.
+
+    A function of paths, so that it can run in another process and leave the event loop its core.
+
+    Raises:
+        JournalFailed: an answer is missing or damaged; names the journal.
+        OSError: the file cannot be written.
+    """
+    with contextlib.closing(open_reader(journal, part.run_id)) as sql:
+        try:
+            tables = [table_of(rows) for rows in rows_of(sql, part)]
+        except ValueError as error:
+            raise JournalFailed(f"the journal {journal} cannot be read: {error}") from None
+    table = pa.concat_tables(tables) if tables else VERDICTS.empty_table()
+    if table.num_rows != part.row_count:
+        raise JournalFailed(
+            f"the journal {journal} holds {table.num_rows:,} of the {part.row_count:,} rows of "
+            f"{part.relative_path}"
+        )
+    table = table.sort_by([("key", "ascending"), ("question_id", "ascending")])
+    pq.write_table(table, destination, compression="zstd", row_group_size=ROWS_PER_GROUP)
+
+
+async def publish(
+    journal: Journal,
+    home: Home,
+    provider: Provider,
+    *,
+    max_rows: int = ROWS_PER_PART,
+    min_rows: int = 1,
+    executor: Executor | None = None,
+    at_step: Callable[[str], None] = lambda _: None,
+) -> list[Path]:
+    """Publish what is settled, in parts of at most `max_rows`, while at least `min_rows` are left.
+
+    A part left unfinished by an earlier process is finished first, whatever its size. `executor`
+    is where parts are written; the default threads if None. `at_step` is told `assigned`,
+    `written`, `adopted`, `marked` and `pruned`, for each part.
+
+    Raises:
+        HomeUnwritable: the part stays assigned and is finished next time.  JournalFailed.
+    """
+    loop = asyncio.get_running_loop()
+    await journal.prune(provider)
+    above = max(await asyncio.to_thread(_numbers_in, home, journal.run_id, provider), default=0)
+    published = []
+    while part := await journal.assign_part(provider, max_rows=max_rows, min_rows=min_rows, above=above):
+        at_step("assigned")
+        with home.staging() as folder:
+            staged = folder / "part.parquet"
+            write = partial(write_part, journal.path, part, staged)
+            try:
+                await loop.run_in_executor(executor, write)
+            except OSError as error:
+                raise home.unwritable(part.relative_path, error) from None
+            at_step("written")
+            path = await asyncio.to_thread(home.adopt, staged, part.relative_path)
+        at_step("adopted")
+        await journal.mark_published(part)
+        at_step("marked")
+        await journal.prune(provider)
+        at_step("pruned")
+        published.append(path)
+    return published
+
+
+async def answer_of(journal: Journal, home: Home, question_id: str) -> Verdict | None:
+    """The question's answer, from the journal or the part it was published in; None if not settled.
+
+    Raises:
+        PartDamaged: the part cannot be read; names it.  JournalFailed.
+    """
+    found = await journal.answer_of(question_id)
+    if isinstance(found, PublishedIn):
+        relative = part_path(found.provider, journal.run_id, found.number)
+        return await asyncio.to_thread(_read_verdict, home, relative, question_id)
+    return found
+
+
+async def restore(journal: Journal, home: Home) -> int:
+    """Take over parts of this run that the journal does not know; how many questions they settle.
+
+    For a run that goes on without its first journal, on another machine: what is published is not
+    asked again. What was settled and not yet published is lost with the journal.
+
+    Raises:
+        PartDamaged: a part cannot be read; names it.  JournalFailed.
+    """
+    restored = 0
+    for provider in Provider:
+        known = await journal.known_parts(provider)
+        numbers = await asyncio.to_thread(_numbers_in, home, journal.run_id, provider)
+        for number in sorted(set(numbers) - known):
+            relative = part_path(provider, journal.run_id, number)
+            slices = _published_rows(home, relative)
+            rows = 0
+            while some := await asyncio.to_thread(next, slices, None):
+                restored += await journal.restore(provider, number, some)
+                rows += len(some)
+            await journal.mark_restored(provider, number, rows)
+    return restored
+
+
+def _numbers_in(home: Home, run_id: str, provider: Provider) -> list[int]:
+    folder = part_path(provider, run_id, 0).rpartition("/")[0]
+    names = [_PART_NAME.fullmatch(name.rpartition("/")[2]) for name in home.names(folder)]
+    return [int(name[1]) for name in names if name]
+
+
+def _read_verdict(home: Home, relative: str, question_id: str) -> Verdict:
+    path = _fetched(home, relative)
+    try:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                ids = file.read_row_group(group, columns=["question_id"]).column(0)
+                index = pc.index(ids, question_id).as_py()
+                if index >= 0:
+                    row = file.read_row_group(group).slice(index, 1).to_pylist()[0]
+                    lists = {name: tuple(row[name]) for name in ("tags", "tags_raw")}
+                    return Verdict(**{**row, **lists, "scores": dict(row["scores"])})
+    except (OSError, pa.ArrowException) as error:
+        raise PartDamaged(f"{path} cannot be read: {error}") from None
+    raise PartDamaged(f"{path} lacks the answer to question {question_id}")
+
+
+def _published_rows(home: Home, relative: str) -> Iterator[list[PublishedRow]]:
+    path = _fetched(home, relative)
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=2000, columns=_RESTORED):
+                yield [
+                    PublishedRow(
+                        question=bytes.fromhex(row["question_id"]),
+                        outcome=Outcome(row["outcome"]),
+                        content=bytes.fromhex(row["content_sha256"] or "") or None,
+                        calls=row["attempts"],
+                        throttled=row["throttled"],
+                        billed=row["billed"],
+                        cost=row["cost"],
+                    )
+                    for row in batch.to_pylist()
+                ]
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise PartDamaged(f"{path} cannot be read: {error}") from None
+
+
+def _fetched(home: Home, relative: str) -> Path:
+    path = home.path(relative)
+    if not path.is_file():
+        home.refresh(relative)
+    return path

@@ -1,0 +1,58 @@
+"""The verdicts' Parquet columns, schema version 1: exactly the fields of `Verdict`, in their order.
+
+Strings are plain strings. `provider` is both a column and a folder name (`provider=<p>`): pyarrow's
+`dataset()` and DuckDB read the whole folder as it is; `pandas.read_parquet` and
+`pyarrow.parquet.read_table` want `partitioning=None`, since they would otherwise type the folder's
+name as a dictionary and refuse to merge it with the column.
+"""
+
+import dataclasses
+import types
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, get_args, get_type_hints
+
+import pyarrow as pa
+
+from domain.verdicts import SCHEMA_VERSION, Verdict
+
+_COLUMN_TYPES: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    datetime: pa.timestamp("us", tz="UTC"),
+    tuple[str, ...]: pa.list_(pa.string()),
+    dict[str, float]: pa.map_(pa.string(), pa.float64()),
+}
+
+
+def _column(name: str, hint: Any) -> "pa.Field[Any]":
+    optional = isinstance(hint, types.UnionType)
+    plain = next(kind for kind in get_args(hint) if kind is not type(None)) if optional else hint
+    return pa.field(name, _COLUMN_TYPES[plain], nullable=optional)
+
+
+_HINTS = get_type_hints(Verdict)
+
+VERDICTS: pa.Schema = pa.schema(
+    [_column(field.name, _HINTS[field.name]) for field in dataclasses.fields(Verdict)],
+    metadata={"facesweep.schema_version": str(SCHEMA_VERSION)},
+)
+
+
+def table_of(verdicts: Iterable[Verdict]) -> pa.Table:
+    """The verdicts as one Arrow table with the columns and types of `VERDICTS`, in the given order.
+
+    Raises:
+        pyarrow.ArrowInvalid, pyarrow.ArrowTypeError: a field holds a value of another type.
+    """
+    rows = verdicts if isinstance(verdicts, Sequence) else list(verdicts)
+    columns = []
+    for field in VERDICTS:
+        values = map(attrgetter(field.name), rows)
+        if pa.types.is_map(field.type):
+            columns.append(pa.array([list(each.items()) for each in values], field.type))
+        else:
+            columns.append(pa.array(list(values), field.type))
+    return pa.Table.from_arrays(columns, schema=VERDICTS)

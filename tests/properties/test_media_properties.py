@@ -1,0 +1,175 @@
+"""Whatever bytes come in: an Unfit with a reason, or media within the limits that were given."""
+
+import contextlib
+import hashlib
+import io
+import warnings
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from domain.errors import Unfit
+from domain.media import PreparedMedia
+from domain.objects import MediaKind
+from tasks.media.limits import ALIYUN, TENCENT, ProviderLimits
+from tasks.media.prepare import prepare
+from tasks.media.sniff import sniff
+from tasks.media.workers import MediaWorkers
+
+SAMPLE = Path(__file__).parents[2] / "data" / "sample"
+SEEDS = [
+    (SAMPLE / name).read_bytes()
+    for name in (
+        "selfies/2024-03/poor.jpg",
+        "phone/lying-on-its-side.jpg",
+        "formats/print-cmyk.jpg",
+        "formats/selfie.png",
+        "formats/transparent.png",
+        "formats/selfie.webp",
+        "formats/animated.gif",
+        "formats/old.bmp",
+        "formats/scan.tiff",
+        "videos/tiny.mp4",
+        "videos/clip.mov",
+        "videos/clip.avi",
+        "videos/clip.flv",
+    )
+]
+REASONS = {
+    "empty", "not_media", "unsupported_format", "truncated", "undecodable", "too_many_pixels",
+    "out_of_memory", "too_slow", "crashed_decoder", "too_large", "video_format", "video_too_large",
+    "video_too_small", "video_too_long", "video_too_short", "video_resolution",
+}  # fmt: skip
+LIMITS = st.sampled_from(
+    [
+        TENCENT,
+        ALIYUN,
+        replace(ALIYUN, video_min_bytes=0),
+        replace(TENCENT, image_base64_bytes=12_000),
+        replace(ALIYUN, image_width=90, image_height=50),
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+async def workers(anyio_backend: str) -> AsyncIterator[MediaWorkers]:
+    async with MediaWorkers(processes=1) as workers:
+        yield workers
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A valid file with some bytes changed, and perhaps its end gone."""
+    content = bytearray(draw(st.sampled_from(SEEDS)))
+    # Headers are where a parser can be misled, so half of the changes hit the first 700 bytes
+    reach = draw(st.sampled_from([700, len(content)]))
+    for _ in range(draw(st.integers(0, 6))):
+        content[draw(st.integers(0, min(reach, len(content)) - 1))] = draw(st.integers(0, 255))
+    if draw(st.booleans()):
+        del content[draw(st.integers(0, len(content))) :]
+    return bytes(content)
+
+
+async def attempt(content: bytes, limits: ProviderLimits, workers: MediaWorkers) -> PreparedMedia | str:
+    """What was prepared, or the reason why nothing was; any other error fails the test."""
+    try:
+        return await prepare(content, limits, workers)
+    except Unfit as refusal:
+        return refusal.reason
+
+
+def assert_within(media: PreparedMedia, limits: ProviderLimits) -> None:
+    """The promise of `prepare`, checked without its code."""
+    assert len(media.content) * 4 / 3 <= 10_000_000
+    assert hashlib.sha256(media.content).hexdigest() == media.sent_sha256
+    if media.kind is MediaKind.VIDEO:
+        assert media.preparation == "untouched"
+        assert len(media.content) * 4 / 3 <= limits.video_base64_bytes
+        return
+    assert len(media.content) * 4 / 3 <= limits.image_base64_bytes
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(media.content)) as picture:
+            form, size = picture.format, picture.size
+    except OSError:
+        # Damage that size and orientation can be read in spite of is left to the provider to judge
+        assert media.preparation == "untouched"
+        return
+    assert (form or "").replace("MPO", "JPEG").lower() in limits.image_formats
+    assert size[0] <= (limits.image_width or size[0])
+    assert size[1] <= (limits.image_height or size[1])
+
+
+@pytest.mark.anyio
+@settings(max_examples=150, deadline=None)
+@given(content=damaged(), limits=LIMITS)
+async def test_damaged_media_end_as_unfit_or_within_the_limits(
+    content: bytes, limits: ProviderLimits, workers: MediaWorkers
+) -> None:
+    result = await attempt(content, limits, workers)
+    if isinstance(result, str):
+        assert result in REASONS
+    else:
+        assert_within(result, limits)
+        assert result.content_sha256 == hashlib.sha256(content).hexdigest()
+
+
+@given(content=st.binary(max_size=300))
+def test_any_bytes_are_sniffed_or_unfit(content: bytes) -> None:
+    with contextlib.suppress(Unfit):
+        sniff(content)
+        return
+    with pytest.raises(Unfit) as refusal:
+        sniff(content)
+    assert refusal.value.reason in {"empty", "not_media"}
+
+
+@pytest.mark.anyio
+@settings(max_examples=60, deadline=None)
+@given(
+    head=st.sampled_from([b"", *(seed[:16] for seed in SEEDS)]),
+    tail=st.binary(max_size=200),
+    limits=LIMITS,
+)
+async def test_a_familiar_beginning_before_any_bytes_is_no_danger(
+    head: bytes, tail: bytes, limits: ProviderLimits, workers: MediaWorkers
+) -> None:
+    result = await attempt(head + tail, limits, workers)
+    if isinstance(result, str):
+        assert result in REASONS
+    else:
+        assert_within(result, limits)
+
+
+@pytest.mark.anyio
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    bounds=st.tuples(st.integers(1, 250), st.integers(1, 250)),
+    orientation=st.integers(0, 9),
+    form=st.sampled_from(["JPEG", "PNG", "WEBP"]),
+)
+async def test_nothing_is_upscaled_and_untouched_means_the_same_bytes(
+    size: tuple[int, int],
+    bounds: tuple[int, int],
+    orientation: int,
+    form: str,
+    workers: MediaWorkers,
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    out = io.BytesIO()
+    Image.new("RGB", size, "tan").save(out, form, exif=exif)
+    content = out.getvalue()
+    limits = replace(ALIYUN, image_width=bounds[0], image_height=bounds[1])
+    media = await prepare(content, limits, workers)
+    assert_within(media, limits)
+    with Image.open(io.BytesIO(media.content)) as picture:
+        assert min(picture.size) <= min(size)
+        assert max(picture.size) <= max(size)
+    assert (media.preparation == "untouched") == (media.content == content)
+    assert (media.preparation == "untouched") == (media.sent_sha256 == media.content_sha256)
