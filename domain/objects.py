@@ -1,8 +1,11 @@
 """Objects: media files in a bucket, identified by url and version."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 
 class Store(StrEnum):
@@ -51,4 +54,4 @@ def version_of(version_id: str | None, etag: str | None, size_bytes: int, last_m
         return version_id
     if etag:
         return etag
-    return f"{size_bytes}-{round(last_modified.timestamp() * 1_000_000)}"
+    return f"{size_bytes}-{(last_modified - EPOCH) // MICROSECOND}"

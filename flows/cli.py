@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from domain.errors import Denied, FacesweepError, HomeBusy, Stopped, UsageError
+from domain.errors import Denied, FacesweepError, HomeBusy, Stopped, StoreDenied, UsageError
 from domain.runs import RUN_ID
 from domain.verdicts import Outcome
 from flows import commands
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each sta
             INTERRUPTED,
             "interrupted: what has an answer is safe; go on with `facesweep resume`",
         )
-    except Denied as denied:
+    except (Denied, StoreDenied) as denied:
         return _said(options, denied, DENIED, f"{denied}: the run is stopped, its questions stay pending")
     except (UsageError, HomeBusy) as error:
         return _said(options, error, WRONG_USE, str(error))

@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from domain.errors import Denied, Stopped
+from domain.errors import Denied, Stopped, StoreDenied
 from domain.verdicts import Outcome
 
 if TYPE_CHECKING:
     from flows.terminal import ProgressDisplay
     from tasks.units.opening import Home
 
-OUT = Console()
-ERR = Console(stderr=True)
+PLAIN_WIDTH = 140
+"""Columns where output goes to a file or a log: wide enough that tables need no folding."""
+
+OUT = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+ERR = Console(stderr=True, width=None if sys.stderr.isatty() else PLAIN_WIDTH)
 
 
 async def demo(options: argparse.Namespace) -> int:
@@ -191,7 +194,7 @@ async def _attended(sweep: Callable[[], Awaitable[str | None]], home: "Home", *,
         with _signals_heard(work, stop, display):
             try:
                 run_id = await work
-            except (Denied, Stopped) as end:
+            except (Denied, StoreDenied, Stopped) as end:
                 display.pause()
                 show_summary(OUT, summary_of(home))
                 raise end from None

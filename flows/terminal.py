@@ -146,26 +146,18 @@ def show_summary(console: Console, summary: Summary) -> None:
     if record.stop_reason:
         console.print(f"stopped: {record.stop_reason}", highlight=False, markup=False)
     if summary.findings.risks:
-        table = Table("provider", *Risk, box=None, pad_edge=False)
+        console.print()
+        table = Table("risk, by", *reversed(Risk), box=None, pad_edge=False)
         for provider, risks in summary.findings.risks.items():
-            table.add_row(provider, *(Text(f"{risks[risk]:,}", RISK_STYLES[risk]) for risk in Risk))
+            table.add_row(provider, *(Text(f"{risks[risk]:,}", RISK_STYLES[risk]) for risk in reversed(Risk)))
         console.print(table)
-    for suspect in summary.findings.suspects:
-        line = Text.assemble(
-            (f"{suspect.risk:<5}", RISK_STYLES[suspect.risk]),
-            f"{suspect.provider:<8} {', '.join(suspect.tags) or '-'}  ",
-            shown(suspect.url),
-        )
-        console.print(line, soft_wrap=True)
-    for reason in summary.findings.reasons:
-        console.print(
-            Text(
-                f"{reason.count:,} {reason.outcome} by {reason.provider}, {reason.reason}; "
-                f"e.g. {shown(reason.example_url)}",
-                style="dim",
-            ),
-            soft_wrap=True,
-        )
+    if summary.findings.suspects:
+        console.print()
+        console.print(_suspects(summary))
+    if summary.findings.reasons:
+        console.print()
+        console.print(_reasons(summary))
+    console.print()
     for line_of_books in summary.balance:
         console.print(line_of_books, highlight=False, markup=False, soft_wrap=True)
     for books in record.books:
@@ -174,6 +166,26 @@ def show_summary(console: Console, summary: Summary) -> None:
             f"{books.balance.provider}: {books.calls:,} calls, {books.throttled:,} throttled{cost}",
             highlight=False,
         )
+
+
+def _suspects(summary: Summary) -> Table:
+    providers = list(summary.findings.risks)
+    table = Table("look at first", *providers, "tags", box=None, pad_edge=False)
+    for each in summary.findings.suspects:
+        risks = (
+            Text(each.risks[name], RISK_STYLES[each.risks[name]]) if name in each.risks else "-"
+            for name in providers
+        )
+        table.add_row(Text(shown(each.url), overflow="fold"), *risks, ", ".join(each.tags))
+    return table
+
+
+def _reasons(summary: Summary) -> Table:
+    table = Table("without a verdict", "by", "reason", "e.g.", box=None, pad_edge=False)
+    for each in summary.findings.reasons:
+        example = Text(shown(each.example_url), overflow="fold")
+        table.add_row(f"{each.count:,} {each.outcome}", each.provider, each.reason, example)
+    return table
 
 
 def show_runs(console: Console, summaries: Sequence[Summary]) -> None:

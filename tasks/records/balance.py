@@ -1,19 +1,10 @@
 """The books of a run: every listed object in exactly one place. Pure functions, no I/O."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from domain.runs import Balance
-from domain.verdicts import Billed, Outcome, Provider
-
-
-@dataclass(frozen=True, slots=True)
-class PlanTotals:
-    """What a plan promised for one provider."""
-
-    listed: int
-    asked: int
-    skipped: Mapping[str, int] = field(default_factory=dict)  # by reason
+from domain.verdicts import Billed, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +24,9 @@ class Tally:
         return sum(self.outcomes.values())
 
 
-def balances(plan: Mapping[Provider, PlanTotals], tallies: Mapping[Provider, Tally]) -> tuple[Balance, ...]:
-    """The books of each provider of the plan or the journal, in the order of `Provider`.
-
-    A provider that only the journal knows stands there with nothing asked, and so does not balance.
-    """
-    return tuple(
-        balance_of(provider, plan.get(provider, PlanTotals(0, 0)), tallies.get(provider, Tally()))
-        for provider in Provider
-        if provider in plan or provider in tallies
-    )
-
-
-def balance_of(provider: Provider, totals: PlanTotals, tally: Tally) -> Balance:
-    """One provider's books."""
-    return Balance(
-        provider=provider,
-        listed=totals.listed,
-        skipped=dict(totals.skipped),
-        asked=totals.asked,
-        outcomes={name: count for name, count in tally.outcomes.items() if count},
-    )
+def balance_of(planned: Balance, tally: Tally) -> Balance:
+    """One provider's books: what the plan promised, with the final rows the journal holds."""
+    return replace(planned, outcomes={name: count for name, count in tally.outcomes.items() if count})
 
 
 def explain(balance: Balance) -> list[str]:

@@ -180,7 +180,7 @@ def known_parts(sql: sqlite3.Connection, provider: Provider) -> set[int]:
     return {number for (number,) in rows}
 
 
-def rows_of(sql: sqlite3.Connection, part: Part, slice_rows: int = 5000) -> Iterator[list[Verdict]]:
+def rows_of(sql: sqlite3.Connection, part: Part, slice_rows: int = 2000) -> Iterator[list[Verdict]]:
     """The part's verdicts in the order they were settled, a slice at a time.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any
 from domain.errors import UsageError
 from domain.runs import RUN_ID, Balance, RunStatus
 from domain.verdicts import Billed, Outcome, Provider
-from tasks.records.balance import PlanTotals, Tally, balance_of
+from tasks.records.balance import Tally, balance_of
 from tasks.records.home import Home
 
 RECORD_VERSION = 1
@@ -28,6 +28,8 @@ class ProviderBooks:
     throttled: int = 0
     billed: Mapping[Billed, int] = field(default_factory=dict)  # questions settled, by billing
     cost: float | None = None  # in the currency of the spec's price; None where no price is given
+    cap_per_s: int | None = None  # the lane's, when the record was written
+    rate_per_s: float | None = None  # calls that left in the ten seconds before it was written
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,10 @@ class RunRecord:
     extra: Mapping[str, Any] = field(default_factory=dict)  # fields of newer versions, kept
 
 
-def books_of(provider: Provider, totals: PlanTotals, tally: Tally) -> ProviderBooks:
+def books_of(planned: Balance, tally: Tally) -> ProviderBooks:
     """One provider's share from what the plan promised and what the journal holds."""
     return ProviderBooks(
-        balance=balance_of(provider, totals, tally),
+        balance=balance_of(planned, tally),
         calls=tally.calls,
         throttled=tally.throttled,
         billed={name: count for name, count in tally.billed.items() if count},
@@ -162,6 +164,8 @@ def _books_to_json(books: ProviderBooks) -> dict[str, Any]:
         "throttled": books.throttled,
         "billed": dict(books.billed),
         "cost": books.cost,
+        "cap_per_s": books.cap_per_s,
+        "rate_per_s": books.rate_per_s,
     }
 
 
@@ -178,6 +182,8 @@ def _books_from_json(document: Mapping[str, Any]) -> ProviderBooks:
         throttled=document.get("throttled", 0),
         billed={Billed(name): count for name, count in document.get("billed", {}).items()},
         cost=document.get("cost"),
+        cap_per_s=document.get("cap_per_s"),
+        rate_per_s=document.get("rate_per_s"),
     )
 
 

@@ -1,9 +1,8 @@
 """The verdicts' Parquet columns, schema version 1: exactly the fields of `Verdict`, in their order.
 
-Strings are plain strings. `provider` is both a column and a folder name (`provider=<p>`): pyarrow's
-`dataset()` and DuckDB read the whole folder as it is; `pandas.read_parquet` and
-`pyarrow.parquet.read_table` want `partitioning=None`, since they would otherwise type the folder's
-name as a dictionary and refuse to merge it with the column.
+Strings are plain strings, but for `provider`, which is both a column and a folder's name (`provider=<p>`).
+pandas and pyarrow take a folder's name for a dictionary and refuse to merge it with a string column, so
+the column is a dictionary too: `pandas.read_parquet("verdicts/")` then reads the whole folder as it is.
 """
 
 import dataclasses
@@ -26,11 +25,14 @@ _COLUMN_TYPES: dict[Any, pa.DataType] = {
     dict[str, float]: pa.map_(pa.string(), pa.float64()),
 }
 
+FOLDER_NAME = pa.dictionary(pa.int32(), pa.string())  # as pyarrow types the names of hive folders
+
 
 def _column(name: str, hint: Any) -> "pa.Field[Any]":
     optional = isinstance(hint, types.UnionType)
     plain = next(kind for kind in get_args(hint) if kind is not type(None)) if optional else hint
-    return pa.field(name, _COLUMN_TYPES[plain], nullable=optional)
+    kind = FOLDER_NAME if name == "provider" else _COLUMN_TYPES[plain]
+    return pa.field(name, kind, nullable=optional)
 
 
 _HINTS = get_type_hints(Verdict)

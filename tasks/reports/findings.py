@@ -15,12 +15,11 @@ SUSPECTS = 10
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """An object a provider calls high or mid risk."""
+    """An object that a provider calls high or mid risk, and what each provider says of it."""
 
     url: str
-    provider: Provider
-    risk: Risk
-    tags: tuple[str, ...]
+    risks: dict[Provider, Risk]
+    tags: tuple[str, ...]  # of all providers, each once
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class Findings:
 
     risks: dict[Provider, dict[Risk, int]]
     reasons: tuple[Reason, ...]  # most frequent first
-    suspects: tuple[Suspect, ...]  # high before mid
+    suspects: tuple[Suspect, ...]  # most high risks first, then most mid ones
 
 
 def find(verdict_files: Sequence[Path]) -> Findings:
@@ -72,10 +71,17 @@ def _reasons(connection: duckdb.DuckDBPyConnection) -> tuple[Reason, ...]:
 
 def _suspects(connection: duckdb.DuckDBPyConnection) -> tuple[Suspect, ...]:
     rows = connection.execute(
-        "SELECT url, provider, risk, tags FROM verdicts WHERE risk IN ('high', 'mid')"
-        " ORDER BY risk = 'high' DESC, url, provider LIMIT ?",
+        "SELECT url, list(provider ORDER BY provider), list(risk ORDER BY provider),"
+        " list_sort(list_distinct(flatten(list(tags)))) FROM verdicts WHERE risk IS NOT NULL"
+        " GROUP BY url, version_id, etag HAVING count(*) FILTER (risk <> 'low') > 0"
+        " ORDER BY count(*) FILTER (risk = 'high') DESC, count(*) FILTER (risk = 'mid') DESC, url LIMIT ?",
         [SUSPECTS],
     ).fetchall()
     return tuple(
-        Suspect(url, Provider(provider), Risk(risk), tuple(tags)) for url, provider, risk, tags in rows
+        Suspect(
+            url,
+            {Provider(each): Risk(risk) for each, risk in zip(providers, risks, strict=True)},
+            tuple(tags),
+        )
+        for url, providers, risks, tags in rows
     )

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 
-from domain.errors import Denied, Stopped
 from domain.questions import Question
 from tasks.shard.feed import Feed
 from tasks.shard.line import Line
@@ -16,21 +15,22 @@ async def stream(line: Line, batches: Iterator[list[Question]]) -> None:
     Shards are fed one after the other, but the next one is fed while the last trips of this one are
     under way, so that the lane never waits for a straggler.
 
-    When the account denies us or somebody stops the run, no further call leaves; calls on the way are
-    waited for and their answers kept.
+    Whatever ends a trip without a row ends the line: no further call leaves, but calls on the way are paid
+    for, so they are waited for and their answers kept.
 
     Raises:
-        Denied, Stopped: the shard is not finished; `resume` goes on with what is pending.
+        Denied, StoreDenied, Stopped, or what nobody foresaw: the shard is not finished; `resume` goes on
+        with what is pending.
     """
     feed = Feed(batches, line.journal)
-    ends: list[Denied | Stopped] = []
+    ends: list[Exception] = []
 
     async def work() -> None:
         while not ends and (taken := await feed.next()) is not None:
             question, was_in_doubt = taken
             try:
                 await travel(line, question, was_in_doubt=was_in_doubt)
-            except (Denied, Stopped) as end:
+            except Exception as end:
                 ends.append(end)
                 line.lane.close(end)
         fed.set()

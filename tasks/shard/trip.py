@@ -1,17 +1,20 @@
 """One object's trip: fetch, prepare, announce, pace, ask, record."""
 
 import asyncio
+import contextlib
 import time
 
-from domain.errors import Denied, FacesweepError, Stopped, Unfit, Unreadable
+from domain.errors import FacesweepError, StoreDenied, Unfit, Unreadable
 from domain.media import PreparedMedia
 from domain.questions import Question
 from domain.verdicts import Outcome, Verdict
+from tasks.buckets.refusals import ACCOUNT_CODES
 from tasks.media.prepare import prepare
 from tasks.pacing.retry import Tries
 from tasks.pacing.settle import settle
 from tasks.providers.detector import ComposedRequest, new_order_no
 from tasks.records import parts
+from tasks.records.journal import JournalFailed
 from tasks.shard import row
 from tasks.shard.line import Line
 
@@ -23,7 +26,7 @@ async def travel(line: Line, question: Question, *, was_in_doubt: bool) -> None:
     """Take one question to its final row.
 
     Raises:
-        Denied, Stopped: the run is over; the question stays pending.
+        Denied, StoreDenied, Stopped: the run is over; the question stays pending.
     """
     ended = line.under_way[question.question_id] = asyncio.Event()
     try:
@@ -47,6 +50,8 @@ async def _verdict(line: Line, question: Question, *, was_in_doubt: bool) -> Ver
             media = await prepare(content, line.limits, line.workers)
             request = line.detector.compose(media)
         except Unreadable as error:
+            if error.code in ACCOUNT_CODES:
+                raise StoreDenied(f"the source's store refuses our credentials ({error.code})") from None
             return row.unreadable(line, question, error)
         except Unfit as error:
             return row.unfit(line, question, error, content)
@@ -78,8 +83,9 @@ async def _ask(
         )
     except _Answered as copy:
         return row.repeated(line, question, copy.original, media.content_sha256)
-    except (Denied, Stopped):
-        await line.journal.release(question.question_id, in_doubt=bool(tries.in_doubt or was_in_doubt))
+    except Exception:  # denied, stopped, or something nobody foresaw: the question stays pending
+        with contextlib.suppress(JournalFailed):
+            await line.journal.release(question.question_id, in_doubt=bool(tries.in_doubt or was_in_doubt))
         raise
     return row.settled(line, question, media, end, was_in_doubt=was_in_doubt)
 

@@ -16,7 +16,7 @@ from tasks.records.queries import read_tallies
 from tasks.records.run_record import RunRecord, books_of
 from tasks.reports.findings import Findings, find
 from tasks.reports.query import select
-from tasks.units.draft import PLAN_FILE, promised
+from tasks.units.draft import PLAN_FILE
 
 
 def runs_of(home: Home) -> list[RunRecord]:
@@ -93,7 +93,7 @@ def _current(home: Home, record: RunRecord) -> RunRecord:
     return replace(
         record,
         books=tuple(
-            books_of(provider, promised(each), tallies.get(provider, Tally()))
+            books_of(each.balance, tallies.get(provider, Tally()))
             for provider, each in totals.providers.items()
         ),
     )

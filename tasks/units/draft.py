@@ -15,10 +15,9 @@ from domain.runs import Progress, RunStatus, new_run_id
 from domain.verdicts import Outcome, Provider
 from tasks.buckets.bucket import parse_location
 from tasks.buckets.listing import write_listing
-from tasks.candidates import Estimate, PlanTotals, ProviderTotals, Selection, estimate, plan, plan_again
+from tasks.candidates import Estimate, PlanTotals, Selection, estimate, plan, plan_again
 from tasks.candidates.selection import DEFAULT_INCLUDE
 from tasks.records import run_record
-from tasks.records.balance import PlanTotals as PlannedBooks
 from tasks.records.balance import Tally
 from tasks.records.home import Home
 from tasks.records.run_record import RunRecord, books_of
@@ -152,20 +151,12 @@ def adopt(draft: Draft) -> RunRecord:
         versions=versions(),
         started_at=now,
         updated_at=now,
-        books=tuple(
-            books_of(provider, promised(totals), Tally())
-            for provider, totals in draft.totals.providers.items()
-        ),
+        books=tuple(books_of(each.balance, Tally()) for each in draft.totals.providers.values()),
         processing_record=dict(draft.spec.processing_record) or None,
         retry_of=draft.retry_of,
     )
     run_record.save(home, record)
     return record
-
-
-def promised(totals: ProviderTotals) -> PlannedBooks:
-    """A plan's totals as the books take them."""
-    return PlannedBooks(totals.listed, totals.asked, dict(totals.skipped))
 
 
 def _draft(

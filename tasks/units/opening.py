@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
-import boto3
 import oss2.credentials
 import oss2.exceptions
 
@@ -17,7 +16,7 @@ from domain.verdicts import SCHEMA_VERSION, Provider
 from tasks.buckets.bucket import Bucket, Location, parse_location
 from tasks.buckets.local import LocalBucket
 from tasks.buckets.oss import OssBucket
-from tasks.buckets.s3 import S3Bucket
+from tasks.buckets.s3 import S3Bucket, new_session
 from tasks.media.limits import ALIYUN, TENCENT, ProviderLimits
 from tasks.providers.aliyun.client import AliyunDetector
 from tasks.providers.credentials import aliyun_keys, tencent_keys
@@ -81,7 +80,7 @@ def open_bucket(
         case Store.LOCAL:
             return LocalBucket(location)
         case Store.S3:
-            return S3Bucket(location, boto3.Session(), endpoint_url, region, http)
+            return S3Bucket(location, new_session(), endpoint_url, region, http)
         case Store.OSS:
             try:
                 credentials = oss2.credentials.EnvironmentVariableCredentialsProvider()

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from domain.errors import Denied, FacesweepError, Stopped, UsageError
+from domain.errors import Denied, FacesweepError, Stopped, StoreDenied, UsageError
 from domain.runs import Progress, ProviderProgress, RunStatus, Shard
 from domain.verdicts import Outcome, Provider, Verdict
 from tasks.buckets.bucket import parse_location
@@ -26,7 +26,7 @@ from tasks.shard.feed import Feed
 from tasks.shard.line import Line
 from tasks.shard.memory import HeldBytes
 from tasks.shard.stream import stream
-from tasks.units.draft import PLAN_FILE, promised
+from tasks.units.draft import PLAN_FILE
 from tasks.units.opening import limits_of, open_bucket, open_detector, open_session, versions
 from tasks.units.watching import stop_requested, tell
 
@@ -93,9 +93,10 @@ class OpenRun:
         """Take every open question to its final row, both providers side by side.
 
         Raises:
-            Denied, Stopped: the run is over before its questions are; what has an answer is recorded.
+            Denied, StoreDenied, Stopped, or what nobody foresaw: the run is over before its questions are;
+            what has an answer is recorded.
         """
-        ends: list[FacesweepError] = []
+        ends: list[Exception] = []
 
         async def provider_shards(shards: Iterable[Shard]) -> None:
             running: set[asyncio.Task[None]] = set()
@@ -107,7 +108,7 @@ class OpenRun:
                         running.add(asyncio.ensure_future(detect_shard(self, shard)))
                 while running:
                     running = await _next_end(running)
-            except (Denied, Stopped) as end:
+            except Exception as end:
                 ends.append(end)
                 self.stop(end)
                 await asyncio.gather(*running, return_exceptions=True)
@@ -126,7 +127,7 @@ class OpenRun:
         """One shard: every open question to its final row, then published.
 
         Raises:
-            Denied, Stopped: what has an answer is recorded; the rest stays pending.
+            As `detect`.
         """
         path = shard_path(self.home.path(f"plans/run={self.run_id}"), shard)
         await stream(self.lines[shard.provider], read_shard(path))
@@ -147,7 +148,11 @@ class OpenRun:
         now = datetime.now(UTC)
         tallies = await self.journal.tallies()
         books = tuple(
-            books_of(provider, promised(totals), tallies.get(provider, Tally()))
+            replace(
+                books_of(totals.balance, tallies.get(provider, Tally())),
+                cap_per_s=self.lines[provider].lane.cap_per_s,
+                rate_per_s=round(self.lines[provider].lane.recent_rate_per_s, 3),
+            )
             for provider, totals in self.totals.providers.items()
         )
         self.record = replace(
@@ -172,6 +177,8 @@ class OpenRun:
         tell(self.progress("publishing"))
         await self.publish()
         record = await self.save(RunStatus.RUNNING)
+        if unplanned := (await self.journal.tallies()).keys() - self.totals.providers.keys():
+            raise FacesweepError(f"the journal has answers of {', '.join(unplanned)}, which the plan has not")
         for books in record.books:
             if not books.balance.is_balanced or books.balance.pending:
                 raise FacesweepError(f"the books of {books.balance.provider} do not balance: {books.balance}")
@@ -292,7 +299,7 @@ async def abandon_run(home: Home, run_id: str) -> RunRecord:
 async def _close_books(run: OpenRun, error: BaseException) -> None:
     """The run ended early: publish what can be published and say why in its record."""
     match error:
-        case Denied():
+        case Denied() | StoreDenied():
             status, reason = RunStatus.DENIED, str(error)
         case Stopped() | asyncio.CancelledError() | KeyboardInterrupt():
             status, reason = RunStatus.INTERRUPTED, "the run was asked to stop"

@@ -374,6 +374,20 @@ def test_an_s3_listing_of_an_oss_is_an_error_and_not_empty(oss: RunningOss) -> N
 
 
 @pytest.mark.anyio
+async def test_a_url_is_signed_for_the_region_the_bucket_says_it_is_in(
+    moto: Moto, http: aiohttp.ClientSession
+) -> None:
+    stand = S3Stand(moto)  # in eu-west-1, and opened without a region
+    stand.put("a.jpg", b"face")
+    bucket = stand.open(http=http)
+
+    url = await bucket.presign(listed(bucket)[0], 60)
+
+    assert url is not None
+    assert "%2Feu-west-1%2Fs3%2Faws4_request" in url
+
+
+@pytest.mark.anyio
 async def test_a_presigned_url_gets_the_object_without_credentials(
     stand: Stand, http: aiohttp.ClientSession
 ) -> None:

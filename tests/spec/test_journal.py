@@ -1,6 +1,7 @@
 """The journal: nothing acknowledged is ever lost, and a paid call is on disk before it is made."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import random
@@ -161,16 +162,23 @@ def hold_lock_and_fork(path: str) -> None:
         signal.pause()
 
 
-def child(call: str, *arguments: object) -> "subprocess.Popen[str]":
-    """A process of its own that runs one function of these tests."""
+@contextlib.contextmanager
+def child(call: str, *arguments: object) -> Iterator["subprocess.Popen[str]"]:
+    """A process of its own that runs one function of these tests; over when the block is left."""
     module, _, function = call.rpartition(".")
     code = f"import sys; from {module} import {function}; {function}(*sys.argv[1:])"
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+            process.wait()
+        except BaseException:
+            process.kill()
+            raise
 
 
 def _acknowledged(lines: Iterator[str] | list[str], kind: str) -> list[str]:

@@ -122,6 +122,7 @@ def test_a_listing_that_breaks_off_is_not_there(tmp_path: Path) -> None:
     assert not (tmp_path / "listing").exists()
 
     write_listing([[ref("2")]], tmp_path / "listing", rows_per_part=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["listing"]
     assert [row["key"] for row in rows(tmp_path / "listing")] == ["2"]
 
 

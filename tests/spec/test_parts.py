@@ -233,10 +233,12 @@ def test_pandas_duckdb_and_pyarrow_see_the_right_types(tmp_path: Path) -> None:
     asyncio.run(publish(home))
     moment = datetime(2026, 11, 20, 18, 7, 13, 345678, tzinfo=UTC)
 
-    frame = pd.read_parquet(tmp_path / "verdicts", partitioning=None)
+    frame = pd.read_parquet(tmp_path / "verdicts")
     row = frame.iloc[0]
     assert str(frame["settled_at"].dtype) == "datetime64[us, UTC]"
-    assert str(frame["provider"].dtype) == "str"
+    assert str(frame["provider"].dtype) == "category"
+    assert row["provider"] == "tencent"
+    assert pq.read_table(tmp_path / "verdicts").num_rows == 1
     assert str(frame["size_bytes"].dtype) == "int64"
     assert row["settled_at"] == pd.Timestamp(moment)
     assert list(row["tags"]) == ["synthesis", "other:New"]

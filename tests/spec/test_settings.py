@@ -1,0 +1,396 @@
+"""The spec file: what it may say, and the sentence for each thing it may not."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domain.errors import UsageError
+from domain.verdicts import Provider
+from tasks import settings
+from tasks.records.run_record import clean_spec
+from tasks.settings import Spec, read_spec, spec_of
+
+LEAST = """
+[audit]
+name = "kyc"
+
+[source]
+url = "selfies"
+
+[providers.tencent]
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "kyc.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def data(**changes: Any) -> dict[str, Any]:
+    """The least spec as data; a key such as `source__sample` sets one value, None takes it away."""
+    found: dict[str, Any] = {
+        "audit": {"name": "kyc"},
+        "source": {"url": "/selfies"},
+        "providers": {"tencent": {}},
+    }
+    for path, value in changes.items():
+        *tables, key = path.split("__")
+        table = found
+        for name in tables:
+            table = table.setdefault(name, {})
+        if value is None:
+            del table[key]
+        else:
+            table[key] = value
+    return found
+
+
+def refusal(**changes: Any) -> str:
+    """The sentence a spec is refused with."""
+    with pytest.raises(UsageError) as caught:
+        spec_of(data(**changes), "kyc.toml")
+    sentence = str(caught.value)
+    assert sentence.startswith("kyc.toml: ")
+    assert "\n" not in sentence
+    return sentence.removeprefix("kyc.toml: ")
+
+
+# --- the file ---
+
+
+def test_a_spec_needs_a_name_a_source_and_a_provider(tmp_path: Path) -> None:
+    spec = read_spec(written(tmp_path, LEAST))
+    assert list(spec.asked) == [Provider.TENCENT]
+    assert spec.asked[Provider.TENCENT].qps == 5
+
+
+def test_a_file_that_is_not_there_is_named_and_an_example_pointed_to(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"absent\.toml: no such spec file; see `facesweep audit --help`"):
+        read_spec(tmp_path / "absent.toml")
+
+
+def test_a_folder_is_no_spec(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_spec(tmp_path)
+
+
+def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "kyc.toml"
+    path.write_bytes(b'name = "\xff"')
+    with pytest.raises(UsageError, match=r"kyc\.toml: cannot be read"):
+        read_spec(path)
+
+
+def test_bad_toml_is_named_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"kyc\.toml: not valid TOML: .*line 2"):
+        read_spec(written(tmp_path, '[audit]\nname = kyc\n'))
+
+
+def test_a_file_with_a_byte_order_mark_is_read_or_refused_with_a_sentence(tmp_path: Path) -> None:
+    """Windows editors write one."""
+    path = tmp_path / "kyc.toml"
+    path.write_text(LEAST, encoding="utf-8-sig")
+    try:
+        assert read_spec(path).audit.name == "kyc"
+    except UsageError as error:
+        assert "kyc.toml" in str(error)
+
+
+# --- where things are ---
+
+
+def test_relative_paths_count_from_the_specs_own_folder(tmp_path: Path) -> None:
+    text = LEAST.replace('name = "kyc"', 'name = "kyc"\nhome = "../homes/kyc"')
+    (tmp_path / "specs").mkdir()
+    spec = read_spec(written(tmp_path / "specs", text))
+    assert spec.home == str(tmp_path / "homes" / "kyc")
+    assert spec.source.url == str(tmp_path / "specs" / "selfies")
+
+
+def test_a_home_is_in_audits_unless_the_spec_says_otherwise(tmp_path: Path) -> None:
+    assert read_spec(written(tmp_path, LEAST)).home == str(tmp_path / "audits" / "kyc")
+
+
+@pytest.mark.parametrize("url", ["s3://kyc/selfies/", "oss://kyc/", "file:///selfies"])
+def test_a_url_is_left_as_it_is(tmp_path: Path, url: str) -> None:
+    assert read_spec(written(tmp_path, LEAST.replace("selfies", url))).source.url == url
+
+
+def test_a_path_in_somebodys_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    spec = read_spec(written(tmp_path, LEAST.replace("selfies", "~/selfies")))
+    assert spec.source.url == str(tmp_path / "me" / "selfies")
+
+
+# --- unknown and missing keys ---
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [
+        ("audit__nmae", "name"),
+        ("source__excludes", "exclude"),
+        ("source__min_byte", "min_bytes"),
+        ("providers__tencent__qpss", "qps"),
+        ("providers__tencnet", "tencent"),
+        ("sources", "source"),
+        ("stratgy", "strategy"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(key: str, near: str) -> None:
+    assert refusal(**{key: {}}) == f"{key.replace('__', '.')}: unknown key; did you mean {near!r}?"
+
+
+def test_an_unknown_key_like_no_other_is_refused_without_a_guess() -> None:
+    assert refusal(source__zzzzzz=1) == "source.zzzzzz: unknown key"
+
+
+def test_an_unknown_key_of_aliyun_is_compared_with_aliyuns_own() -> None:
+    assert refusal(providers__aliyun__endpoint="https://h") == (
+        "providers.aliyun.endpoint: unknown key; did you mean 'endpoints'?"
+    )
+
+
+@pytest.mark.parametrize("key", ["audit", "source", "providers", "audit__name", "source__url"])
+def test_a_missing_key_is_named(key: str) -> None:
+    assert refusal(**{key: None}) == f"{key.replace('__', '.')}: this key is required"
+
+
+def test_a_spec_that_asks_nobody_is_refused() -> None:
+    assert "[providers] asks nobody: add [providers.tencent]" in refusal(providers__tencent=None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"source__inventory": "s3://inv/manifest.json"}, "source.inventory: listing from an inventory"),
+        ({"budget": {"calls": 1}}, "budget: budgets"),
+        ({"strategy__first": "tencent"}, "strategy.first: strategies other than 'all'"),
+        ({"providers__tencent__encryption": "none"}, "providers.tencent.encryption: whole-body encryption"),
+    ],
+)
+def test_a_key_of_a_later_version_is_refused_and_never_ignored(changes: dict[str, Any], what: str) -> None:
+    assert refusal(**changes) == f"{what} is not part of this version of facesweep; remove the key"
+
+
+@pytest.mark.parametrize("kind", ["cascade", "split", "failover"])
+def test_a_strategy_of_a_later_version_is_refused(kind: str) -> None:
+    assert refusal(strategy__kind=kind).startswith("strategy.kind: ")
+
+
+# --- credentials ---
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "providers__tencent__secret_id",
+        "providers__tencent__secret_key",
+        "providers__aliyun__access_key_id",
+        "providers__aliyun__access_key_secret",
+        "source__access_key_id",
+        "source__secret_access_key",
+    ],
+)
+def test_a_credential_has_no_place_in_a_spec_and_is_not_repeated(key: str) -> None:
+    sentence = refusal(**{key: "hunter2"})
+    assert "unknown key" in sentence
+    assert "hunter2" not in sentence
+
+
+@pytest.mark.parametrize("key", ["providers__tencent__endpoint", "audit__home_endpoint_url"])
+def test_a_password_in_an_endpoint_is_refused_and_not_repeated(key: str) -> None:
+    sentence = refusal(**{key: "https://me:hunter2@host"})
+    assert "hunter2" not in sentence
+
+
+def test_a_password_in_the_endpoint_of_the_source_is_refused_and_not_repeated() -> None:
+    assert "hunter2" not in refusal(source__endpoint_url="https://me:hunter2@host")
+
+
+def test_a_password_in_the_url_of_the_source_never_reaches_the_run_record() -> None:
+    spec = spec_of(data(source__url="s3://me:hunter2@kyc/selfies"), "kyc.toml")
+    assert "hunter2" not in str(clean_spec(spec.as_json()))
+
+
+# --- endpoints ---
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://127.0.0.1:8801", "http://localhost:1", "http://[::1]:1", "https://proxy.example"]
+)
+def test_plain_http_is_for_this_machine_only(endpoint: str) -> None:
+    spec = spec_of(data(providers__tencent__endpoint=endpoint), "kyc.toml")
+    assert spec.providers.tencent is not None
+    assert spec.providers.tencent.endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://faceid.tencentcloudapi.com",
+        "http://10.0.0.1",
+        "http://localhost.evil.example",
+        "http://127.0.0.1.evil.example",
+        "http://0.0.0.0",
+    ],
+)
+def test_plain_http_to_anywhere_else_is_refused(endpoint: str) -> None:
+    assert refusal(providers__tencent__endpoint=endpoint) == (
+        f"providers.tencent.endpoint: endpoint {endpoint!r} must be https: only this machine may be asked by http"
+    )
+    assert "must be https" in refusal(providers__aliyun={"endpoints": [endpoint]})
+
+
+@pytest.mark.parametrize("endpoint", ["faceid.tencentcloudapi.com", "ftp://host", "https://", ""])
+def test_an_endpoint_is_a_url(endpoint: str) -> None:
+    assert refusal(providers__tencent__endpoint=endpoint) == (
+        f"providers.tencent.endpoint: endpoint {endpoint!r} is not an address such as https://host"
+    )
+
+
+@pytest.mark.parametrize("endpoint", ["https://h/v1", "https://h?x=1", "https://h#x", "https://me@h"])
+def test_an_endpoint_is_scheme_and_host_only(endpoint: str) -> None:
+    assert refusal(providers__tencent__endpoint=endpoint).startswith("providers.tencent.endpoint: ")
+
+
+def test_an_endpoint_with_a_port_that_is_none_is_refused_with_a_sentence() -> None:
+    assert refusal(providers__tencent__endpoint="https://host:port").startswith("providers.tencent.endpoint: ")
+
+
+def test_a_closing_slash_of_an_endpoint_is_dropped() -> None:
+    spec = spec_of(data(providers__tencent__endpoint="https://host/"), "kyc.toml")
+    assert spec.providers.tencent is not None
+    assert spec.providers.tencent.endpoint == "https://host"
+
+
+def test_aliyun_needs_an_endpoint() -> None:
+    assert refusal(providers__aliyun={"endpoints": []}).startswith("providers.aliyun.endpoints: ")
+
+
+# --- numbers and times ---
+
+
+@pytest.mark.parametrize("qps", [0, -1, 10_001, 2.5, "5", True])
+def test_a_cap_is_a_whole_number_of_calls_per_second(qps: object) -> None:
+    assert refusal(providers__tencent__qps=qps).startswith("providers.tencent.qps: ")
+
+
+def test_a_price_is_not_negative() -> None:
+    assert refusal(providers__tencent__price_per_call=-0.1).startswith("providers.tencent.price_per_call: ")
+
+
+@pytest.mark.parametrize("price", [float("nan"), float("inf")])
+def test_a_price_is_a_number_of_this_world(price: float) -> None:
+    assert refusal(providers__tencent__price_per_call=price).startswith("providers.tencent.price_per_call: ")
+
+
+@pytest.mark.parametrize(
+    ("sample", "share", "size"),
+    [
+        ("1%", 0.01, None),
+        ("0.5%", 0.005, None),
+        ("100%", 1.0, None),
+        ("12.5 %", 0.125, None),
+        (1, None, 1),
+        (5000, None, 5000),
+    ],
+)
+def test_a_sample_is_a_share_or_a_count(sample: int | str, share: float | None, size: int | None) -> None:
+    source = spec_of(data(source__sample=sample), "kyc.toml").source
+    assert source.sample_share == pytest.approx(share)
+    assert source.sample_size == size
+
+
+@pytest.mark.parametrize("sample", [0, -1, "0%", "101%", "1", "many", "%", "-1%", "1e2%", "", True, 0.5])
+def test_anything_else_is_no_sample(sample: object) -> None:
+    assert refusal(source__sample=sample).startswith("source.sample")
+
+
+def test_a_time_needs_a_zone() -> None:
+    assert refusal(source__modified_after=datetime(2024, 1, 1)).startswith("source.modified_after: ")  # noqa: DTZ001
+
+
+def test_times_that_leave_no_moment_are_refused() -> None:
+    moment = datetime(2024, 1, 1, tzinfo=UTC)
+    same = moment.astimezone(timezone(timedelta(hours=8)))
+    sentence = refusal(source__modified_after=moment, source__modified_before=same)
+    assert sentence == "source.modified_after is not before source.modified_before"
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", ".hidden", "a b", "x" * 65, "größe"])
+def test_a_name_is_fit_for_a_folder(name: str) -> None:
+    assert refusal(audit__name=name).startswith("audit.name: ")
+
+
+@pytest.mark.parametrize("value", [5, ["kyc"], {}])
+def test_a_value_of_the_wrong_kind_is_named(value: object) -> None:
+    assert refusal(source__url=value).startswith("source.url: ")
+
+
+@pytest.mark.parametrize("key", ["audit", "source", "providers", "providers__tencent", "processing_record"])
+def test_a_table_that_is_no_table_is_named(key: str) -> None:
+    assert refusal(**{key: "kyc"}).startswith(f"{key.replace('__', '.')}: ")
+
+
+def test_several_faults_are_told_one_at_a_time_with_their_number() -> None:
+    assert refusal(audit__name="a b", providers__tencent__qps=0).endswith("(and 1 more)")
+
+
+# --- what is kept of it ---
+
+
+def test_a_spec_survives_the_run_record() -> None:
+    spec = spec_of(
+        data(
+            source__include=["*.jpg"],
+            source__modified_after=datetime(2024, 1, 1, tzinfo=UTC),
+            source__sample="1%",
+            providers__aliyun={"qps": 3, "price_per_call": 0.25},
+            processing_record={"purpose": "fraud prevention", "assessment": 14},
+        ),
+        "kyc.toml",
+    )
+    cleaned, _ = clean_spec(spec.as_json())
+    assert spec_of(cleaned, "the run record") == spec
+
+
+def test_a_spec_cannot_be_changed_once_read() -> None:
+    spec = spec_of(data(), "kyc.toml")
+    with pytest.raises(ValueError, match="frozen"):
+        spec.audit.name = "other"  # type: ignore[misc]
+
+
+def test_both_providers_are_asked_in_a_fixed_order() -> None:
+    spec = spec_of(data(providers={"aliyun": {}, "tencent": {}}), "kyc.toml")
+    assert list(spec.asked) == [Provider.TENCENT, Provider.ALIYUN]
+    assert isinstance(spec, Spec)
+
+
+# --- the environment ---
+
+
+def test_the_state_folder_follows_the_usual_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("FACESWEEP_STATE", raising=False)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    assert settings.state_folder() == tmp_path / ".local" / "state" / "facesweep"
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
+    assert settings.state_folder() == tmp_path / "xdg" / "facesweep"
+    monkeypatch.setenv("FACESWEEP_STATE", str(tmp_path / "own"))
+    assert settings.state_folder() == tmp_path / "own"
+
+
+def test_prefect_is_quiet_unless_the_user_wants_to_hear_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in settings.QUIET_PREFECT:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "DEBUG")
+    settings.quiet_prefect()
+    assert settings.os.environ["PREFECT_LOGGING_LEVEL"] == "DEBUG"
+    assert settings.os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
