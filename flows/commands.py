@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from domain.errors import Denied, Stopped, StoreDenied
+from domain.runs import Progress
 from domain.verdicts import Outcome
 
 if TYPE_CHECKING:
@@ -190,6 +191,7 @@ async def _attended(sweep: Callable[[], Awaitable[str | None]], home: "Home", *,
         return True
 
     with display, watching(display.update), stoppable(stop), approving(approve):
+        display.update(Progress("starting Prefect"))
         work = asyncio.ensure_future(sweep())
         with _signals_heard(work, stop, display):
             try:

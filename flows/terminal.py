@@ -125,12 +125,12 @@ def show_plan(console: Console, draft: Draft) -> None:
         )
         for reason, count in totals.skipped.items():
             console.print(f"  skipped, {reason}: {count:,}", highlight=False)
-    table = Table("provider", "calls", "hours at the cap", "ends", "cost", box=None, pad_edge=False)
+    table = Table("provider", "calls", "time at the cap", "ends", "cost", box=None, pad_edge=False)
     for each in draft.estimates:
         table.add_row(
             each.provider,
             f"{each.calls:,}",
-            f"{each.hours:,.2f}",
+            _duration(each.hours),
             _moment(each.ends_at),
             "no price given" if each.cost is None else f"{each.cost:,.2f}",
         )
@@ -204,6 +204,13 @@ def show_check(console: Console, check: Check) -> None:
 def shown(text: str) -> str:
     """Text of a bucket's making as one harmless line: control characters are escaped."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def _duration(hours: float) -> str:
+    """Hours, as people plan by them; seconds or minutes where it is less than one."""
+    if hours < 1:
+        return f"{hours * 3600:,.0f} s" if hours < 1 / 30 else f"{hours * 60:,.0f} min"
+    return f"{hours:,.1f} h" if hours < 100 else f"{hours:,.0f} h ({hours / 24:,.1f} days)"
 
 
 def _moment(moment: datetime) -> str:

@@ -92,8 +92,7 @@ def write_shards(
         ).fetchall()
     ]
     asked, copies, bytes_to_fetch = connection.execute(
-        "SELECT count(*), count(copied),"
-        " coalesce(sum(size_bytes) FILTER (copied IS NULL), 0)::BIGINT FROM visit"
+        "SELECT count(*), count(copied), coalesce(sum(size_bytes) FILTER (copied IS NULL), 0) FROM visit"
     ).fetchall()[0]
     shards = tuple(
         Shard(provider, number, end - start)

@@ -33,7 +33,7 @@ def unfit(line: Line, question: Question, error: Unfit, content: bytes | None) -
     )
 
 
-def repeated(line: Line, question: Question, original: Verdict, content_sha256: str | None) -> Verdict:
+def repeated(line: Line, question: Question, original: Verdict) -> Verdict:
     """The row of a byte-identical copy: the original's verdict, without a call.
 
     A copy of a scored object is `reused`; a copy of a refused or unfit one shares that outcome.
@@ -42,7 +42,6 @@ def repeated(line: Line, question: Question, original: Verdict, content_sha256: 
     return replace(
         original,
         **_identity(line, question),
-        content_sha256=original.content_sha256 or content_sha256,
         outcome=Outcome.REUSED if scored else original.outcome,
         attempts=0,
         throttled=0,
