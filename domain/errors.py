@@ -4,7 +4,7 @@
     ├── UsageError            the command or the spec is wrong: fix it and call again        exit 2
     ├── HomeBusy              another process works on this run: wait for it                 exit 2
     ├── Stopped               somebody asked the run to stop; its questions stay pending      exit 130
-    ├── StoreDenied           the bucket's store refuses our keys: the run ends, as with Denied   exit 3
+    ├── StoreDenied           the source cannot be read any more: the run ends, as with Denied   exit 3
     ├── Unreadable            the object could not be fetched: a row, asked again next run
     ├── Unfit                 outside a provider's limits and not preparable: a row, final
     └── ProviderError
@@ -36,7 +36,7 @@ class Stopped(FacesweepError):
 
 
 class StoreDenied(FacesweepError):
-    """The source's store refuses our credentials; every other object would meet the same. Ends the run."""
+    """The store refuses our keys, or the bucket is gone: every object meets the same. Ends the run."""
 
 
 class Unreadable(FacesweepError):

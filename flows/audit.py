@@ -51,11 +51,15 @@ async def retry(
 ) -> str | None:
     """A new run that asks again what ended in `outcomes` in an earlier one, the newest where none is named.
 
+    None when nothing ended so, or the plan was not approved.
+
     Raises: as `audit`.
     """
     home = open_home(home_url, home_endpoint_url, home_region)
     earlier = run_of(home, run_id).run_id
     async with draft_retry(home, earlier, [Outcome(each) for each in outcomes]) as draft:
+        if not draft.totals.shards:
+            return None
         return await _plan_and_go_on(draft)
 
 

@@ -48,12 +48,7 @@ def run(options: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each sta
         sys.stderr.close()
         return DONE
     except (KeyboardInterrupt, asyncio.CancelledError, Stopped) as stop:
-        return _said(
-            options,
-            stop,
-            INTERRUPTED,
-            "interrupted: what has an answer is safe; go on with `facesweep resume`",
-        )
+        return _said(options, stop, INTERRUPTED, str(stop) or "interrupted")
     except (Denied, StoreDenied) as denied:
         return _said(options, denied, DENIED, f"{denied}: the run is stopped, its questions stay pending")
     except (UsageError, HomeBusy) as error:
@@ -219,10 +214,11 @@ def _run_id(text: str) -> str:
 
 
 def _outcomes(text: str) -> list[Outcome]:
-    try:
-        return [Outcome(each.strip()) for each in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: outcomes are {', '.join(Outcome)}") from None
+    open_outcomes = [each for each in Outcome if not each.is_final]
+    named = [each.strip() for each in text.split(",")]
+    if not set(named) <= set(open_outcomes):
+        raise argparse.ArgumentTypeError(f"{text!r}: only {' and '.join(open_outcomes)} can be asked again")
+    return [Outcome(each) for each in named]
 
 
 if __name__ == "__main__":

@@ -3,23 +3,18 @@
 # ruff: noqa: PLC0415 - a command pays for its own imports only
 
 import argparse
-import asyncio
 import json
-import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from domain.errors import Denied, Stopped, StoreDenied
-from domain.runs import Progress
+from domain.errors import Denied, StoreDenied
 from domain.verdicts import Outcome
 
 if TYPE_CHECKING:
-    from flows.terminal import ProgressDisplay
+    from flows.attendance import Sweep
     from tasks.units.opening import Home
 
 PLAIN_WIDTH = 140
@@ -169,66 +164,23 @@ async def _run_audit(
     return await _attended(sweep, open_audit(spec).home, is_approved=is_approved)
 
 
-async def _attended(sweep: Callable[[], Awaitable[str | None]], home: "Home", *, is_approved: bool) -> int:
-    """Run a flow with somebody watching: progress, a say on the plan, Ctrl-C, a summary at the end."""
-    from flows.terminal import ProgressDisplay, show_plan, show_summary
+async def _attended(sweep: "Sweep", home: "Home", *, is_approved: bool) -> int:
+    """Run a flow with somebody watching, then show what it found; 1 if questions failed, else 0."""
+    from flows.attendance import attend
+    from flows.terminal import show_summary
     from tasks.units.books import summary_of
-    from tasks.units.draft import Draft, approving
-    from tasks.units.watching import stoppable, watching
 
-    stop = asyncio.Event()
-    display = ProgressDisplay(ERR)
-
-    async def approve(draft: Draft) -> bool:
-        display.pause()
-        show_plan(ERR, draft)
-        if not is_approved and sys.stdin.isatty():
-            answer = await asyncio.to_thread(input, "Ask the providers now? [y/N] ")
-            if answer.strip().lower() not in ("y", "yes"):
-                ERR.print("Nothing was asked.")
-                return False
-        display.go_on()
-        return True
-
-    with display, watching(display.update), stoppable(stop), approving(approve):
-        display.update(Progress("starting Prefect"))
-        work = asyncio.ensure_future(sweep())
-        with _signals_heard(work, stop, display):
-            try:
-                run_id = await work
-            except (Denied, StoreDenied, Stopped) as end:
-                display.pause()
-                show_summary(OUT, summary_of(home))
-                raise end from None
+    try:
+        run_id = await attend(sweep, ERR, is_approved=is_approved)
+    except (Denied, StoreDenied):
+        show_summary(OUT, summary_of(home))
+        raise
     if run_id is None:
         return 0
     summary = summary_of(home, run_id)
     show_summary(OUT, summary)
     failed = sum(books.balance.outcomes.get(Outcome.FAILED, 0) for books in summary.record.books)
     return 1 if failed else 0
-
-
-@contextmanager
-def _signals_heard(
-    work: "asyncio.Future[str | None]", stop: asyncio.Event, display: "ProgressDisplay"
-) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) lets calls on the way come home; the second one does not wait."""
-    loop = asyncio.get_running_loop()
-
-    def hear() -> None:
-        if stop.is_set() or not display.is_asking:
-            work.cancel()
-        else:
-            ERR.print("stopping: waiting for the calls on the way (once more: stop at once)")
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, hear)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
 def _quiet_prefect() -> None:

@@ -3,12 +3,12 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from domain.errors import UsageError
+from flows.children import ended, start_python
 
 SAMPLE = Path(__file__).parent.parent / "data" / "sample"
 
@@ -69,25 +69,37 @@ def clear(folder: Path) -> None:
 
 @contextmanager
 def _emulators() -> Iterator[dict[str, str]]:
-    command = [sys.executable, "-m", "emulators", "--tencent-port", "0", "--aliyun-port", "0"]
-    command += ["--latency-ms", "150-800", "--seed", "1"]
-    with subprocess.Popen(  # noqa: S603 — our own module, no input of anybody's
-        command, cwd=SAMPLE.parent.parent, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None  # noqa: S101 — it was asked for
-            urls: dict[str, str] = {}
-            for line in process.stdout:
-                service, _, url = line.strip().partition(" ")
-                if url.startswith("http"):
-                    urls[service] = url
-                if {"tencent", "aliyun"} <= urls.keys():
-                    break
-            else:
-                raise UsageError("the emulators did not start")
-            yield urls
-        finally:
-            process.terminate()
+    process = start_python(
+        [
+            "-m",
+            "emulators",
+            "--tencent-port",
+            "0",
+            "--aliyun-port",
+            "0",
+            "--latency-ms",
+            "150-800",
+            "--seed",
+            "1",
+        ],
+        cwd=str(SAMPLE.parent.parent),
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None  # noqa: S101 - it was asked for
+        urls: dict[str, str] = {}
+        for line in process.stdout:
+            service, _, url = line.decode().strip().partition(" ")
+            urls[service] = url
+            if {"tencent", "aliyun"} <= urls.keys():
+                break
+        else:
+            raise UsageError("the emulators did not start")
+        yield urls
+    finally:
+        ended(process)
+        if process.stdout:
+            process.stdout.close()
 
 
 def _toml(text: str) -> str:

@@ -1,11 +1,13 @@
 """Settings: the spec file of an audit, and the only reader of the environment."""
 
 import difflib
+import logging
 import os
 import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -22,7 +24,9 @@ def _endpoint(text: str) -> str:
         raise ValueError(str(error)) from None
 
 
-def _sample(value: int | str) -> int | str:
+def _sample(value: bool | int | str) -> int | str:
+    if isinstance(value, bool):
+        raise ValueError('must be a share such as "1%" or a count of at least 1')  # noqa: TRY004 - pydantic's
     if isinstance(value, int):
         if value < 1:
             raise ValueError('must be a share such as "1%" or a count of at least 1')
@@ -33,9 +37,19 @@ def _sample(value: int | str) -> int | str:
     return value
 
 
+def _store_endpoint(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be a url such as https://host:port")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user or password: keys come from the environment")
+    return url
+
+
+StoreEndpointUrl = Annotated[str, AfterValidator(_store_endpoint)]
 EndpointUrl = Annotated[str, AfterValidator(_endpoint)]
 CallsPerSecond = Annotated[int, Field(ge=1, le=10_000, strict=True)]
-Price = Annotated[float, Field(ge=0)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
@@ -47,7 +61,7 @@ class Audit(_Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     home: str | None = None
-    home_endpoint_url: str | None = None
+    home_endpoint_url: StoreEndpointUrl | None = None
     home_region: str | None = None
 
 
@@ -61,8 +75,8 @@ class Source(_Section):
     modified_before: AwareDatetime | None = None
     min_bytes: Annotated[int, Field(ge=0)] = 1
     max_bytes: Annotated[int, Field(ge=1)] | None = None
-    sample: Annotated[int | str, AfterValidator(_sample)] | None = None
-    endpoint_url: str | None = None
+    sample: Annotated[bool | int | str, AfterValidator(_sample)] | None = None
+    endpoint_url: StoreEndpointUrl | None = None
     region: str | None = None
 
     @property
@@ -270,7 +284,12 @@ QUIET_PREFECT = {
 
 
 def quiet_prefect() -> None:
-    """Set `QUIET_PREFECT`; call it before Prefect is imported."""
+    """Set `QUIET_PREFECT`, and silence loggers; call it before Prefect is imported.
+
+    Prefect's workers log what they do not finish in time by loggers no setting of theirs reaches. A command
+    says what people need in its own words, so on a terminal nothing below critical is logged at all.
+    """
+    logging.disable(logging.ERROR)
     for name, value in QUIET_PREFECT.items():
         os.environ.setdefault(name, value)
 

@@ -20,6 +20,8 @@ ACCOUNT_CODES = frozenset(
         "UserDisable",
     }
 )
+# Codes that every object of the bucket will meet.
+WHOLE_BUCKET_CODES = ACCOUNT_CODES | {"NoSuchBucket"}
 # Some are what a client makes of a HEAD's bare status.
 _NOT_ALLOWED_CODES = frozenset({"AccessDenied", "AllAccessDisabled", "Forbidden", "403"})
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 
 from aiolimiter import AsyncLimiter
@@ -17,6 +18,12 @@ CATCH_UP_S = 0.005
 
 QUIET_S = 60.0
 """A lane that was not turned away for so long halves its guard."""
+
+AT_THE_GATE_S = 0.1
+"""Calls ready to leave, in seconds of the cap: enough to announce them in time, few enough to be honest.
+
+An announced call that a crash cuts short counts as one that may have been billed.
+"""
 
 WINDOW_S = 10.0
 """The stretch over which `recent_rate_per_s` is taken."""
@@ -35,6 +42,8 @@ class Lane:
 
     A provider that turns calls away moves the guard: doubled at each storm, halved after each quiet
     minute. Calls leave in the order in which they asked. Belongs to the event loop it is first used in.
+
+    `gate` is held from a call's announcement until it leaves, so that few calls are announced early.
     """
 
     def __init__(self, cap_per_s: int, guard_s: float = LEAST_GUARD_S) -> None:
@@ -52,6 +61,7 @@ class Lane:
         self.admitted = 0
         self.turned_away = 0
         self._least_guard_s = guard_s
+        self.gate = asyncio.Semaphore(1 + math.ceil(cap_per_s * AT_THE_GATE_S))
         self._limiter = self._bucket()
         self._turn = asyncio.Lock()
         self._paused_until = 0.0

@@ -26,6 +26,8 @@ class RetryPolicy:
 class Tries:
     """What a question has cost so far."""
 
+    announced: int = 0
+    left: int = 0  # of the announced calls; the rest were held back for good
     attempts: int = 0  # calls that left and were not throttled
     throttled: int = 0
     in_doubt: int = 0

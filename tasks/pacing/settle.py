@@ -48,11 +48,12 @@ async def settle(
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
-    calls = 0
     while True:
-        calls += 1
-        order_no = await announce(calls)
-        await lane.admit()
+        async with lane.gate:
+            order_no = await announce(tries.announced + 1)
+            tries.announced += 1
+            await lane.admit()
+        tries.left += 1
         asked_at, left = datetime.now(UTC), loop.time()
         try:
             answer = await ask(order_no)

@@ -29,9 +29,11 @@ class Endpoint:
             host, port = parts.hostname or "", parts.port
         except ValueError:
             host, port, parts = "", None, urlsplit("")
+        if "@" in text:  # before anything quotes it
+            raise UsageError("an endpoint must be scheme and host only, without user or password")
         if not host or parts.scheme not in ("http", "https"):
             raise UsageError(f"endpoint {text!r} is not an address such as https://host")
-        if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
             raise UsageError(f"endpoint of host {host!r} must be scheme and host only")
         if parts.scheme == "http" and not _is_loopback(host):
             raise UsageError(f"endpoint {text!r} must be https: only this machine may be asked by http")

@@ -138,15 +138,16 @@ class Journal:
         kept: bool = await self._commits.put(lambda ledger: ledger.settle(row), question)
         return kept
 
-    async def release(self, question_id: str, *, in_doubt: bool) -> None:
+    async def release(self, question_id: str, *, in_doubt: bool, never_left: int = 0) -> None:
         """The question ends here without an answer: another one with its content may ask.
 
         To be called by whoever announced a call and gives up before settling. With `in_doubt` its
         calls may have been billed; without, they are known not to be (the provider turned them
-        away): they count as made, not as in doubt. Done even if its caller is cancelled.
+        away): they count as made, not as in doubt. The last `never_left` calls were announced only:
+        they count as nothing. Done even if its caller is cancelled.
         """
         question = _question(question_id)
-        await self._commits.put(lambda ledger: ledger.release(question, in_doubt), question)
+        await self._commits.put(lambda ledger: ledger.release(question, in_doubt, never_left), question)
 
     async def end_of(self, question_id: str) -> bool:
         """Waits for a question that holds a claim: True once its final answer can be repeated.

@@ -150,9 +150,17 @@ class Ledger:
         self._book(row.provider, row.outcome, row.billed, calls, row.throttled, row.cost)
         return True
 
-    def release(self, question: bytes, in_doubt: bool) -> None:
-        """Pass the question's claim on; unless in doubt, its calls are known not to be billed."""
+    def release(self, question: bytes, in_doubt: bool, never_left: int) -> None:
+        """Pass the question's claim on; unless in doubt, its calls are known not to be billed.
+
+        The last `never_left` of its calls were announced and not made: they are forgotten.
+        """
         self._drop_claims(question)
+        self._sql.execute(
+            "DELETE FROM calls WHERE seq IN "
+            "(SELECT seq FROM calls WHERE question = ? ORDER BY seq DESC LIMIT ?)",
+            (question, never_left),
+        )
         if not in_doubt:
             for provider, calls in self._sql.execute(
                 "SELECT provider, count(*) FROM calls WHERE question = ? GROUP BY 1", (question,)

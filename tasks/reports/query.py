@@ -15,7 +15,7 @@ def connect(verdict_files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with the view `verdicts` over the given parts, columns as the contract names them.
 
     Raises:
-        UsageError: there are no verdicts yet.
+        UsageError: there are no verdicts yet, or a part is damaged; names it.
     """
     if not verdict_files:
         raise UsageError("no verdicts are published here yet")
@@ -24,9 +24,11 @@ def connect(verdict_files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
     connection.execute("SET TimeZone = 'UTC'")
     names = ", ".join(_literal(str(path)) for path in verdict_files)
     # The folder names repeat columns the files hold themselves.
-    connection.execute(
-        f"CREATE VIEW verdicts AS SELECT * FROM read_parquet([{names}], hive_partitioning = false)"  # noqa: S608
-    )
+    view = f"CREATE VIEW verdicts AS SELECT * FROM read_parquet([{names}], hive_partitioning = false)"  # noqa: S608
+    try:
+        connection.execute(view)
+    except duckdb.Error as error:
+        raise UsageError(f"the verdicts cannot be read: {str(error).splitlines()[0]}") from None
     return connection
 
 
@@ -41,7 +43,8 @@ def select(verdict_files: Sequence[Path], sql: str) -> pa.RecordBatchReader:
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise UsageError("--sql takes one SELECT statement over the view `verdicts`")
-        reader = connection.execute(statements[0]).to_arrow_reader()
+        rows = connection.sql(sql)
+        reader = rows.to_arrow_reader() if rows is not None else None
     except duckdb.Error as error:
         raise UsageError(f"--sql: {str(error).splitlines()[0]}") from None
     if reader is None:

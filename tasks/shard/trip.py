@@ -9,7 +9,7 @@ from domain.errors import FacesweepError, StoreDenied, Unfit, Unreadable
 from domain.media import PreparedMedia
 from domain.questions import Question
 from domain.verdicts import Outcome, Verdict
-from tasks.buckets.refusals import ACCOUNT_CODES
+from tasks.buckets.refusals import WHOLE_BUCKET_CODES
 from tasks.media.prepare import prepare
 from tasks.pacing.retry import Tries
 from tasks.pacing.settle import settle
@@ -50,8 +50,9 @@ async def _verdict(line: Line, question: Question, *, was_in_doubt: bool) -> Ver
             media = await prepare(content, line.limits, line.workers)
             request = line.detector.compose(media)
         except Unreadable as error:
-            if error.code in ACCOUNT_CODES:
-                raise StoreDenied(f"the source's store refuses our credentials ({error.code})") from None
+            if error.code in WHOLE_BUCKET_CODES:
+                sentence = f"bucket {question.object.bucket} can no longer be read ({error.code})"
+                raise StoreDenied(sentence) from None
             return row.unreadable(line, question, error)
         except Unfit as error:
             return row.unfit(line, question, error, content)
@@ -74,41 +75,47 @@ async def _ask(
     tries = Tries()
 
     async def announce(call_number: int) -> str:
-        """Make the coming call durable, or learn that a copy of the same content is being asked."""
+        """Make the coming call durable, unless the same bytes are being asked about already."""
         order_no = new_order_no(time.time())
-        while True:
-            owner = await line.journal.intend(
-                question.question_id, line.provider, call_number, order_no, media.content_sha256
-            )
-            if owner == question.question_id:
-                return order_no
-            original = await _end_of(line, owner)
-            if original is not None:
-                raise _Answered(original)
-
-    try:
-        end = await settle(
-            line.lane, line.policy, announce, lambda order_no: line.detector.ask(request, order_no), tries
+        owner = await line.journal.intend(
+            question.question_id, line.provider, call_number, order_no, media.content_sha256
         )
-    except _Answered as copy:
-        return row.repeated(line, question, copy.original)
-    except Exception:  # denied, stopped, or something nobody foresaw: the question stays pending
-        with contextlib.suppress(JournalFailed):
-            await line.journal.release(question.question_id, in_doubt=bool(tries.in_doubt or was_in_doubt))
-        raise
-    return row.settled(line, question, media, end, was_in_doubt=was_in_doubt)
+        if owner != question.question_id:
+            raise _AskedBy(owner)
+        return order_no
+
+    while True:
+        try:
+            end = await settle(
+                line.lane, line.policy, announce, lambda order_no: line.detector.ask(request, order_no), tries
+            )
+        except _AskedBy as copy:
+            if await line.journal.end_of(copy.owner):
+                original = await parts.answer_of(line.journal, line.home, copy.owner)
+                if original is not None:
+                    return row.repeated(line, question, original)
+        except Exception:  # denied, stopped, or something nobody foresaw: the question stays pending
+            with contextlib.suppress(JournalFailed):
+                await line.journal.release(
+                    question.question_id,
+                    in_doubt=bool(tries.in_doubt or was_in_doubt),
+                    never_left=tries.announced - tries.left,
+                )
+            raise
+        else:
+            return row.settled(line, question, media, end, was_in_doubt=was_in_doubt)
 
 
-class _Answered(FacesweepError):
-    """Another question of this run about the same bytes has a final answer."""
+class _AskedBy(FacesweepError):
+    """Another question of this run asks about the same bytes."""
 
-    def __init__(self, original: Verdict) -> None:
-        super().__init__(original)
-        self.original = original
+    def __init__(self, owner: str) -> None:
+        super().__init__(owner)
+        self.owner = owner
 
 
 async def _end_of(line: Line, question_id: str) -> Verdict | None:
-    """The final verdict of a question with the same content, once there is one; None if it left none."""
+    """The final verdict of the question a copy was planned behind; None if it left none."""
     while (under_way := line.under_way.get(question_id)) is not None:
         await under_way.wait()
     verdict = await parts.answer_of(line.journal, line.home, question_id)

@@ -37,7 +37,9 @@ async def examine(spec: Spec) -> AsyncIterator[Check]:
             except FacesweepError as error:
                 yield Check(provider, is_well=False, sentence=str(error))
             else:
-                yield Check(provider, probe.ready, probe.sentence)
+                skew_s = probe.clock_skew_s
+                clock = "" if skew_s is None else f"; this clock is {skew_s:+.0f} s from the provider's"
+                yield Check(provider, probe.ready, probe.sentence + clock)
 
 
 async def _check_source(spec: Spec) -> Check:

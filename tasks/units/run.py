@@ -16,7 +16,7 @@ from tasks.media.workers import MediaWorkers
 from tasks.pacing.lane import Lane
 from tasks.pacing.retry import RetryPolicy
 from tasks.records import parts, run_record
-from tasks.records.balance import Tally
+from tasks.records.balance import Tally, explain
 from tasks.records.home import Home, HomeUnwritable
 from tasks.records.journal import Journal
 from tasks.records.lock import RunLock
@@ -181,7 +181,7 @@ class OpenRun:
             raise FacesweepError(f"the journal has answers of {', '.join(unplanned)}, which the plan has not")
         for books in record.books:
             if not books.balance.is_balanced or books.balance.pending:
-                raise FacesweepError(f"the books of {books.balance.provider} do not balance: {books.balance}")
+                raise FacesweepError(f"the books do not balance: {'; '.join(explain(books.balance))}")
         return await self.save(RunStatus.DONE)
 
     def count(self, verdict: Verdict) -> None:
@@ -288,10 +288,14 @@ async def abandon_run(home: Home, run_id: str) -> RunRecord:
         raise UsageError(f"run {run_id} is {record.status} already")
     with RunLock(home.lock_path(run_id), run_id):
         async with Journal(home.journal_path(run_id), run_id) as journal:
-            for books in record.books:
-                await parts.publish(journal, home, books.balance.provider)
+            for each in record.books:
+                await parts.publish(journal, home, each.balance.provider)
+            tallies = await journal.tallies()
         now = datetime.now(UTC)
-        record = replace(record, status=RunStatus.ABANDONED, updated_at=now, ended_at=now)
+        books = tuple(
+            books_of(each.balance, tallies.get(each.balance.provider, Tally())) for each in record.books
+        )
+        record = replace(record, status=RunStatus.ABANDONED, updated_at=now, ended_at=now, books=books)
         await asyncio.to_thread(run_record.save, home, record)
     return record
 

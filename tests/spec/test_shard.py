@@ -345,18 +345,31 @@ async def test_invariant_4_copies_that_only_their_content_gives_away_share_one_c
 
 
 @pytest.mark.anyio
-async def test_invariant_4_a_planned_copy_is_not_even_fetched(
+async def test_invariant_4_a_planned_copy_shares_the_call_of_its_original(
     tmp_path: Path, emulators: RunningEmulators
 ) -> None:
     first, second = put(tmp_path / "source", a=image("swap"), b=image("swap"))
-    second = replace(second, copy_of=first.question_id)
-    (tmp_path / "source" / "b.jpg").unlink()
     async with a_line(tmp_path, emulators) as line:
-        await stream(line, iter([[first, second]]))
+        await stream(line, iter([[first, replace(second, copy_of=first.question_id)]]))
         ended = await rows(line, [first, second])
 
-    assert ended["b"].outcome == Outcome.REUSED
+    assert len(emulators.calls("tencent")) == 1
+    assert (ended["b"].outcome, ended["b"].reused_from) == (Outcome.REUSED, first.question_id)
     assert ended["b"].content_sha256 == ended["a"].content_sha256
+
+
+@pytest.mark.anyio
+async def test_a_planned_copy_that_is_none_gets_a_call_of_its_own(
+    tmp_path: Path, emulators: RunningEmulators
+) -> None:
+    """Two objects with one ETag and other bytes: whoever is suspect must not borrow a good verdict."""
+    first, second = put(tmp_path / "source", a=image("genuine"), b=image("swap"))
+    async with a_line(tmp_path, emulators) as line:
+        await stream(line, iter([[first, replace(second, copy_of=first.question_id)]]))
+        ended = await rows(line, [first, second])
+
+    assert (ended["a"].risk, ended["b"].risk) == ("low", "high")
+    assert (ended["b"].outcome, ended["b"].reused_from) == (Outcome.SCORED, None)
 
 
 @pytest.mark.anyio
