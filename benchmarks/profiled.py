@@ -1,4 +1,4 @@
-"""The `facesweep` command, watched: CPU of each thread, and a profile of the main one if asked for.
+"""The `facesweep` command, watched: CPU of each thread, and a profile of the one that asks if wanted.
 
 `BENCHMARK_THREADS` names a file for the threads' CPU seconds, `BENCHMARK_PROFILE` one for cProfile's figures.
 """
@@ -13,6 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from flows.cli import main
+from tasks.units.run import DetectShard, OpenRun
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 EVERY_S = 0.25
@@ -35,18 +36,33 @@ def watch(ended: threading.Event, seconds: dict[int, tuple[str, float]]) -> None
             return
 
 
+def follow(profile: cProfile.Profile | None) -> None:
+    """Name the thread whose event loop asks, and profile that thread while it does."""
+    detect = OpenRun.detect
+
+    async def followed(run: OpenRun, detect_shard: DetectShard) -> None:
+        threading.current_thread().name = "the run's event loop"
+        if profile:
+            profile.enable()
+        try:
+            await detect(run, detect_shard)
+        finally:
+            if profile:
+                profile.disable()
+
+    OpenRun.detect = followed  # type: ignore[method-assign, assignment]
+
+
 def command() -> None:
     """Run the command line under watch; exits as it does."""
     ended = threading.Event()
     seconds: dict[int, tuple[str, float]] = {}
     watcher = threading.Thread(target=watch, args=(ended, seconds), name="this watch")
     profile = cProfile.Profile(time.thread_time) if os.environ.get("BENCHMARK_PROFILE") else None
+    follow(profile)
     watcher.start()
     try:
-        if profile:
-            profile.runcall(main, sys.argv[1:])
-        else:
-            main(sys.argv[1:])
+        main(sys.argv[1:])
     finally:
         ended.set()
         watcher.join()

@@ -3,6 +3,7 @@
 import os
 import platform
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,9 +23,14 @@ class Page:
     def __post_init__(self) -> None:
         self.say(f"# {self.title}")
         self.say(
-            f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, `python -m benchmarks.{self.name}`, {machine()}, "
+            f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, `{self.command}`, {machine()}, "
             f"load {os.getloadavg()[0]:.1f} at the start (this benchmark's own not included)."
         )
+
+    @property
+    def command(self) -> str:
+        """What was typed."""
+        return " ".join(("python -m", f"benchmarks.{self.name}", *sys.argv[1:]))
 
     def say(self, text: str) -> None:
         """A paragraph."""

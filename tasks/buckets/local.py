@@ -172,7 +172,7 @@ class LocalBucket:
                     raise Unreadable("changed", "size or time differ from the listing")
                 if status.st_size > max_bytes:
                     raise Unfit("too_large", f"{status.st_size} bytes, the limit is {max_bytes}")
-                content = file.read(max_bytes + 1)
+                content = file.read(ref.size_bytes + 1)  # a read of the bound itself would allocate it
         except OSError as error:
             raise _unreadable(error) from None
         if len(content) != ref.size_bytes:

@@ -1,6 +1,7 @@
 """What all shards of one provider in a run have in common."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,13 +16,16 @@ from tasks.records.home import Home
 from tasks.records.journal import Journal
 from tasks.shard.memory import HeldBytes
 
-TRIPS_PER_CALL_PER_S = 4
-"""Trips under way for each call per second of the cap: a lane stays full up to 4 s from fetch to reply."""
+READY_S = 1.0
+"""Objects fetched and prepared ahead of the lane, in seconds of the cap: a slow fetch leaves no gap."""
 
-LEAST_TRIPS = 8
+TRIPS_S = 10.0
+"""Objects on the way at most, in seconds of the cap: a lane stays full while replies take up to 9 s."""
+
+LEAST_READY = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Line:
     """One provider's stages, opened and connected. Belongs to one event loop."""
 
@@ -40,13 +44,17 @@ class Line:
     recorded: Callable[[Verdict], None]  # told of every row once it is durable, for those who watch
     held: HeldBytes
     feeding: asyncio.Lock = field(default_factory=asyncio.Lock)  # one shard is fed at a time
+    ready: asyncio.Semaphore = field(init=False)  # places for those whose first call has not left
     under_way: dict[str, asyncio.Event] = field(default_factory=dict)  # by question, set when its trip ends
 
     @property
     def provider(self) -> Provider:
         return self.detector.provider
 
+    def __post_init__(self) -> None:
+        self.ready = asyncio.Semaphore(LEAST_READY + math.ceil(READY_S * self.lane.cap_per_s))
+
     @property
     def trips(self) -> int:
-        """How many objects are on the way at a time."""
-        return max(LEAST_TRIPS, self.lane.cap_per_s * TRIPS_PER_CALL_PER_S)
+        """How many objects are on the way at a time, at most."""
+        return LEAST_READY + math.ceil(TRIPS_S * self.lane.cap_per_s)

@@ -5,6 +5,20 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+
+class Slot:
+    """One place among those who make ready; given back once, however often that is said."""
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places: asyncio.Semaphore | None = places
+
+    def release(self) -> None:
+        """Give the place back; nothing the second time."""
+        if self._places is not None:
+            self._places.release()
+            self._places = None
+
+
 HELD_BYTES = 256 * 1024**2
 """Of the objects on the way at a time: some 1,500 photos of 150 KB, or 25 videos at the providers' bound."""
 

@@ -1,12 +1,13 @@
 """How a trip's end becomes a verdict: one row for each question, whatever happened."""
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from domain.errors import Unfit, Unreadable
 from domain.media import PreparedMedia
+from domain.objects import MediaKind
 from domain.questions import Question
 from domain.verdicts import SCHEMA_VERSION, Billed, Delivery, Outcome, Verdict
 from tasks.pacing.settle import Settled
@@ -14,19 +15,33 @@ from tasks.providers.vocabulary import MAPPING_VERSION
 from tasks.shard.line import Line
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a row says of the media sent, without the media: those the request alone holds."""
+
+    kind: MediaKind
+    size_bytes: int
+    content_sha256: str
+    sent_sha256: str
+    preparation: str
+
+    @classmethod
+    def of(cls, media: PreparedMedia) -> "Sent":
+        """The facts of `media`."""
+        return cls(media.kind, len(media.content), media.content_sha256, media.sent_sha256, media.preparation)
+
+
 def unreadable(line: Line, question: Question, error: Unreadable) -> Verdict:
     """The object could not be fetched."""
-    return replace(
-        _blank(line, question, Outcome.UNREADABLE),
-        reason=error.code,
-        message=error.detail,
-    )
+    return _row(line, question, outcome=Outcome.UNREADABLE, reason=error.code, message=error.detail)
 
 
 def unfit(line: Line, question: Question, error: Unfit, content: bytes | None) -> Verdict:
     """The object cannot be sent to this provider; `content` is None where it was too large to fetch."""
-    return replace(
-        _blank(line, question, Outcome.UNFIT),
+    return _row(
+        line,
+        question,
+        outcome=Outcome.UNFIT,
         content_sha256=None if content is None else hashlib.sha256(content).hexdigest(),
         reason=error.reason,
         message=error.detail,
@@ -55,60 +70,62 @@ def repeated(line: Line, question: Question, original: Verdict) -> Verdict:
     )
 
 
-def settled(
-    line: Line, question: Question, media: PreparedMedia, end: Settled, *, was_in_doubt: bool
-) -> Verdict:
+def settled(line: Line, question: Question, sent: Sent, end: Settled, *, was_in_doubt: bool) -> Verdict:
     """The provider was asked: it answered, refused, or could not be brought to answer.
 
     A call whose reply never came may have been billed: the row says `unknown`, and its cost counts that
     call, so that the books never show less than the provider may charge.
     """
-    answer, error, tries = end.answer, end.error, end.tries
-    lost_calls = tries.in_doubt + was_in_doubt
-    common = replace(
-        _blank(line, question, Outcome.FAILED),
-        media=media.kind,
-        content_sha256=media.content_sha256,
+    lost_calls = end.tries.in_doubt + was_in_doubt
+    answered = end.answer is not None
+    billed = Billed.UNKNOWN if lost_calls else Billed.YES if answered else Billed.NO
+    return _row(
+        line,
+        question,
+        media=sent.kind,
+        content_sha256=sent.content_sha256,
         action=line.detector.action,
         delivery=Delivery.BASE64,
-        preparation=media.preparation,
-        sent_sha256=media.sent_sha256,
-        sent_bytes=len(media.content),
+        preparation=sent.preparation,
+        sent_sha256=sent.sent_sha256,
+        sent_bytes=sent.size_bytes,
         order_no=end.order_no,
-        attempts=tries.attempts,
-        throttled=tries.throttled,
+        attempts=end.tries.attempts,
+        throttled=end.tries.throttled,
         latency_ms=round(end.latency_ms, 3),
         asked_at=end.asked_at,
-        billed=Billed.UNKNOWN if lost_calls else Billed.NO,
-        cost=_cost(line, lost_calls),
+        billed=billed,
+        cost=_cost(line, lost_calls + answered),
+        **_said(end),
     )
-    if answer is not None:
-        return replace(
-            common,
-            outcome=Outcome.SCORED,
-            risk=answer.risk,
-            risk_raw=answer.risk_raw,
-            tags=answer.tags,
-            tags_raw=answer.tags_raw,
-            scores=answer.scores,
-            template_group=answer.template_group,
-            template_similarity=answer.template_similarity,
-            endpoint=answer.endpoint,
-            request_id=answer.request_id,
-            raw=answer.raw,
-            billed=Billed.UNKNOWN if lost_calls else Billed.YES,
-            cost=_cost(line, lost_calls + 1),
-        )
-    assert error is not None  # noqa: S101 — a settled question has an answer or an error
-    return replace(
-        common,
-        outcome=Outcome.REFUSED if end.is_refused else Outcome.FAILED,
-        reason=error.code,
-        message=error.message,
-        endpoint=error.endpoint or None,
-        request_id=error.request_id or None,
-        raw=error.raw or None,
-    )
+
+
+def _said(end: Settled) -> dict[str, Any]:
+    """The columns that hold the provider's own words."""
+    if (answer := end.answer) is not None:
+        return {
+            "outcome": Outcome.SCORED,
+            "risk": answer.risk,
+            "risk_raw": answer.risk_raw,
+            "tags": answer.tags,
+            "tags_raw": answer.tags_raw,
+            "scores": answer.scores,
+            "template_group": answer.template_group,
+            "template_similarity": answer.template_similarity,
+            "endpoint": answer.endpoint,
+            "request_id": answer.request_id,
+            "raw": answer.raw,
+        }
+    error = end.error
+    assert error is not None  # noqa: S101 - a settled question has an answer or an error
+    return {
+        "outcome": Outcome.REFUSED if end.is_refused else Outcome.FAILED,
+        "reason": error.code,
+        "message": error.message,
+        "endpoint": error.endpoint or None,
+        "request_id": error.request_id or None,
+        "raw": error.raw or None,
+    }
 
 
 def _cost(line: Line, calls: int) -> float | None:
@@ -133,41 +150,30 @@ def _identity(line: Line, question: Question) -> dict[str, Any]:
     }
 
 
-def _blank(line: Line, question: Question, outcome: Outcome) -> Verdict:
-    """A row of which nothing is known but what was asked and how it ended."""
+_UNKNOWN: dict[str, Any] = {field.name: None for field in fields(Verdict)} | {
+    "tags": (),
+    "tags_raw": (),
+    "scores": {},
+    "attempts": 0,
+    "throttled": 0,
+    "billed": Billed.NO,
+    "schema_version": SCHEMA_VERSION,
+    "mapping_version": MAPPING_VERSION,
+}
+"""The columns of a row of which nothing is known yet."""
+
+
+def _row(line: Line, question: Question, **known: Any) -> Verdict:
+    """A row of what is known; every other column says that it is not."""
     return Verdict(
-        **_identity(line, question),
-        media=question.media,
-        content_sha256=None,
-        provider=line.provider,
-        action=None,
-        outcome=outcome,
-        reason=None,
-        message=None,
-        risk=None,
-        risk_raw=None,
-        tags=(),
-        tags_raw=(),
-        scores={},
-        template_group=None,
-        template_similarity=None,
-        delivery=None,
-        preparation=None,
-        sent_sha256=None,
-        sent_bytes=None,
-        endpoint=None,
-        request_id=None,
-        order_no=None,
-        attempts=0,
-        throttled=0,
-        latency_ms=None,
-        asked_at=None,
-        settled_at=datetime.now(UTC),
-        billed=Billed.NO,
-        cost=_cost(line, 0),
-        reused_from=None,
-        raw=None,
-        schema_version=SCHEMA_VERSION,
-        mapping_version=MAPPING_VERSION,
-        code_version=line.code_version,
+        **{
+            **_UNKNOWN,
+            **_identity(line, question),
+            "media": question.media,
+            "provider": line.provider,
+            "settled_at": datetime.now(UTC),
+            "cost": _cost(line, 0),
+            "code_version": line.code_version,
+            **known,
+        }
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from domain.questions import Question
 from tasks.shard.feed import Feed
 from tasks.shard.line import Line
+from tasks.shard.memory import Slot
 from tasks.shard.trip import travel
 
 
@@ -26,10 +27,16 @@ async def stream(line: Line, batches: Iterator[list[Question]]) -> None:
     ends: list[Exception] = []
 
     async def work() -> None:
-        while not ends and (taken := await feed.next()) is not None:
+        while not ends:
+            await line.ready.acquire()
+            slot = Slot(line.ready)
+            taken = await feed.next()
+            if taken is None:
+                slot.release()
+                break
             question, was_in_doubt = taken
             try:
-                await travel(line, question, was_in_doubt=was_in_doubt)
+                await travel(line, question, slot, was_in_doubt=was_in_doubt)
             except Exception as end:
                 ends.append(end)
                 line.lane.close(end)

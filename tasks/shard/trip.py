@@ -6,9 +6,8 @@ import hashlib
 import time
 
 from domain.errors import FacesweepError, StoreDenied, Unfit, Unreadable
-from domain.media import PreparedMedia
 from domain.questions import Question
-from domain.verdicts import Outcome, Verdict
+from domain.verdicts import Answer, Outcome, Verdict
 from tasks.buckets.refusals import WHOLE_BUCKET_CODES
 from tasks.media.prepare import prepare
 from tasks.pacing.retry import Tries
@@ -18,30 +17,35 @@ from tasks.records import parts
 from tasks.records.journal import JournalFailed
 from tasks.shard import row
 from tasks.shard.line import Line
+from tasks.shard.memory import Slot
 
 MOST_FETCHED_BYTES = 64 * 1024**2
 """The largest object fetched: a 108-megapixel phone JPEG is about 40 MB; both providers stop at 10 MB."""
 
+BODY_TIMES = 2
+"""What a trip holds, in sizes of its object: first the object, then its base64 and aiohttp's copy."""
 
-async def travel(line: Line, question: Question, *, was_in_doubt: bool) -> None:
-    """Take one question to its final row.
+
+async def travel(line: Line, question: Question, slot: Slot, *, was_in_doubt: bool) -> None:
+    """Take one question to its final row; gives `slot` back as soon as its first call leaves.
 
     Raises:
         Denied, StoreDenied, Stopped: the run is over; the question stays pending.
     """
     ended = line.under_way[question.question_id] = asyncio.Event()
     try:
-        verdict = await _verdict(line, question, was_in_doubt=was_in_doubt)
+        verdict = await _verdict(line, question, slot, was_in_doubt=was_in_doubt)
         await line.journal.settle(verdict)
         line.recorded(verdict)
     finally:
         del line.under_way[question.question_id]
         ended.set()
+        slot.release()
 
 
-async def _verdict(line: Line, question: Question, *, was_in_doubt: bool) -> Verdict:
+async def _verdict(line: Line, question: Question, slot: Slot, *, was_in_doubt: bool) -> Verdict:
     original = None if question.copy_of is None else await _end_of(line, question.copy_of)
-    async with line.held.hold(question.object.size_bytes):
+    async with line.held.hold(BODY_TIMES * question.object.size_bytes):
         content: bytes | None = None
         try:
             content = await line.bucket.fetch(question.object, MOST_FETCHED_BYTES)
@@ -49,6 +53,7 @@ async def _verdict(line: Line, question: Question, *, was_in_doubt: bool) -> Ver
                 return row.repeated(line, question, original)
             media = await prepare(content, line.limits, line.workers)
             request = line.detector.compose(media)
+            sent = row.Sent.of(media)
         except Unreadable as error:
             if error.code in WHOLE_BUCKET_CODES:
                 sentence = f"bucket {question.object.bucket} can no longer be read ({error.code})"
@@ -56,8 +61,8 @@ async def _verdict(line: Line, question: Question, *, was_in_doubt: bool) -> Ver
             return row.unreadable(line, question, error)
         except Unfit as error:
             return row.unfit(line, question, error, content)
-        del content
-        return await _ask(line, question, media, request, was_in_doubt=was_in_doubt)
+        del content, media  # while it waits and travels, the request's body is all that is held
+        return await _ask(line, question, sent, request, slot, was_in_doubt=was_in_doubt)
 
 
 def _is_same(content: bytes, original: Verdict) -> bool:
@@ -70,7 +75,13 @@ def _is_same(content: bytes, original: Verdict) -> bool:
 
 
 async def _ask(
-    line: Line, question: Question, media: PreparedMedia, request: ComposedRequest, *, was_in_doubt: bool
+    line: Line,
+    question: Question,
+    sent: row.Sent,
+    request: ComposedRequest,
+    slot: Slot,
+    *,
+    was_in_doubt: bool,
 ) -> Verdict:
     tries = Tries()
 
@@ -78,17 +89,19 @@ async def _ask(
         """Make the coming call durable, unless the same bytes are being asked about already."""
         order_no = new_order_no(time.time())
         owner = await line.journal.intend(
-            question.question_id, line.provider, call_number, order_no, media.content_sha256
+            question.question_id, line.provider, call_number, order_no, sent.content_sha256
         )
         if owner != question.question_id:
             raise _AskedBy(owner)
         return order_no
 
+    async def ask(order_no: str) -> Answer:
+        slot.release()
+        return await line.detector.ask(request, order_no)
+
     while True:
         try:
-            end = await settle(
-                line.lane, line.policy, announce, lambda order_no: line.detector.ask(request, order_no), tries
-            )
+            end = await settle(line.lane, line.policy, announce, ask, tries)
         except _AskedBy as copy:
             if await line.journal.end_of(copy.owner):
                 original = await parts.answer_of(line.journal, line.home, copy.owner)
@@ -103,7 +116,7 @@ async def _ask(
                 )
             raise
         else:
-            return row.settled(line, question, media, end, was_in_doubt=was_in_doubt)
+            return row.settled(line, question, sent, end, was_in_doubt=was_in_doubt)
 
 
 class _AskedBy(FacesweepError):
