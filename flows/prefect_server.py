@@ -5,7 +5,6 @@ and as an orphan after a kill -9.
 """
 
 import asyncio
-import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_se
 
 from domain.errors import FacesweepError
 from flows.children import ended, start_python
+from tasks.units.opening import environment_with
 
 PATIENCE_S = 120.0
 """A first start in an empty Prefect home takes 10 to 14 s, several times that on a busy machine."""
@@ -38,13 +38,14 @@ async def some_server() -> AsyncIterator[None]:
             *("-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
             *("--host", "127.0.0.1", "--port", str(port), "--log-level", "critical", "--lifespan", "on"),
         ],
-        env={
-            **os.environ,
-            **get_current_settings().to_environment_variables(exclude_unset=True),
-            "PREFECT_UI_ENABLED": "0",
-            "PREFECT__SERVER_EPHEMERAL": "1",
-            "PREFECT__SERVER_FINAL": "1",
-        },
+        env=environment_with(
+            {
+                **get_current_settings().to_environment_variables(exclude_unset=True),
+                "PREFECT_UI_ENABLED": "0",
+                "PREFECT__SERVER_EPHEMERAL": "1",
+                "PREFECT__SERVER_FINAL": "1",
+            }
+        ),
     )
     try:
         url = f"http://127.0.0.1:{port}/api"

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -302,3 +303,16 @@ def has_proxy() -> bool:
 def tencent_session_token() -> str:
     """`$TENCENTCLOUD_SESSION_TOKEN`: the official chain reads id and key, but not the token beside them."""
     return os.environ.get("TENCENTCLOUD_SESSION_TOKEN", "")
+
+
+_DECODER_NEEDS = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "TMPDIR", "LANG", "LC_ALL")
+
+
+def decoder_environment() -> dict[str, str]:
+    """What Python and its libraries need to start, for children that read hostile bytes: no credentials."""
+    return {name: os.environ[name] for name in _DECODER_NEEDS if name in os.environ}
+
+
+def environment_with(more: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment and `more`, for children that are trusted like ourselves."""
+    return {**os.environ, **more}

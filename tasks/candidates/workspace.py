@@ -47,6 +47,7 @@ def workspace(
             },
         )
         try:
+            connection.execute("SET enable_progress_bar = false")  # it would be drawn into our output
             for statement in macros():
                 connection.execute(statement)
             yield connection, Path(folder)

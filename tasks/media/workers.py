@@ -17,7 +17,7 @@ import pickle
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar, TypeVarTuple, cast
@@ -33,8 +33,6 @@ _GRACE_S = 5.0  # a child outlives the parent's patience by this much, and only 
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from tasks.media.decoder import serve; serve()"
 )
-# What Python and its libraries need to start. Credentials stay here: a child reads hostile bytes.
-_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "TMPDIR", "LANG", "LC_ALL")
 
 
 class _Died(Exception):
@@ -80,6 +78,7 @@ class MediaWorkers:
         processes: jobs at a time; one less than the CPUs this process may use, and at least one, so that a
             core is left to the event loop.
         timeout_s: wall time of one job, the start of a child included, waiting for a free one not.
+        environment: all the environment the children get: nothing that a hostile file should find.
         memory_bytes: address space a job may take beyond what its child needs for itself.
     """
 
@@ -88,7 +87,9 @@ class MediaWorkers:
         processes: int | None = None,
         timeout_s: float = 60.0,
         memory_bytes: int = 2 * 1024**3,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        self._environment = dict(environment or {})
         self.processes = processes or max(1, _cpus() - 1)
         self.timeout_s = timeout_s
         self.memory_bytes = memory_bytes
@@ -171,7 +172,7 @@ class MediaWorkers:
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,  # C libraries write past sys.stderr
-                    env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+                    env=self._environment,
                     process_group=0,  # Ctrl-C is for the parent, who decides about its children
                 )
             except OSError as error:

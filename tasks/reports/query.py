@@ -22,6 +22,7 @@ def connect(verdict_files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")  # it would be drawn into our output
     names = ", ".join(_literal(str(path)) for path in verdict_files)
     # The folder names repeat columns the files hold themselves.
     view = f"CREATE VIEW verdicts AS SELECT * FROM read_parquet([{names}], hive_partitioning = false)"  # noqa: S608

@@ -28,6 +28,7 @@ from tasks.settings import (
     Aliyun,
     Spec,
     Tencent,
+    environment_with,
     has_proxy,
     quiet_prefect,
     read_spec,
@@ -38,6 +39,7 @@ from tasks.settings import (
 __all__ = [
     "Audit",
     "Home",
+    "environment_with",
     "limits_of",
     "open_audit",
     "open_bucket",

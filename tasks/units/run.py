@@ -22,7 +22,7 @@ from tasks.records.home import Home, HomeUnwritable
 from tasks.records.journal import Journal
 from tasks.records.lock import RunLock
 from tasks.records.run_record import RunRecord, books_of
-from tasks.settings import Spec, spec_of
+from tasks.settings import Spec, decoder_environment, spec_of
 from tasks.shard.feed import Feed
 from tasks.shard.line import Line
 from tasks.shard.memory import HeldBytes
@@ -248,7 +248,7 @@ async def open_run(home: Home, run_id: str) -> AsyncIterator[OpenRun]:
         await parts.restore(journal, home)
         run = OpenRun(home, spec, record, totals, journal, await journal.tallies())
         session = await stack.enter_async_context(open_session())
-        workers = await stack.enter_async_context(MediaWorkers())
+        workers = await stack.enter_async_context(MediaWorkers(environment=decoder_environment()))
         source = spec.source
         bucket = open_bucket(parse_location(source.url), source.endpoint_url, source.region, session)
         held = HeldBytes()

@@ -160,7 +160,7 @@ def test_everything_read_can_be_stored_as_utf_8(tags: Any, scores: Any) -> None:
 
 @given(st.floats(0, 4e9), st.randoms(use_true_random=False))
 def test_order_numbers_are_32_alphanumeric_characters(now_s: float, random: Any) -> None:
-    order_no = new_order_no(now_s, random.randrange)
+    order_no = new_order_no(now_s, lambda size: random.randbytes(size).hex())
     assert len(order_no) == 32
     assert order_no.isascii()
     assert order_no.isalnum()

@@ -28,7 +28,7 @@ from tasks.providers.tencent.client import TencentDetector
 from tasks.records.home import Home
 from tasks.records.journal import Journal
 from tasks.shard.feed import Feed
-from tasks.shard.line import LEAST_TRIPS, TRIPS_PER_CALL_PER_S, Line
+from tasks.shard.line import LEAST_READY, TRIPS_S, Line
 from tasks.shard.memory import HeldBytes
 from tasks.shard.stream import stream
 from tests.clock import run_on_movable_clock
@@ -551,7 +551,7 @@ async def test_there_are_trips_enough_to_keep_the_lane_full(
     tmp_path: Path, emulators: RunningEmulators, cap: int
 ) -> None:
     async with a_line(tmp_path, emulators, lane=Lane(cap)) as line:
-        assert line.trips == max(LEAST_TRIPS, TRIPS_PER_CALL_PER_S * cap)
+        assert line.trips == LEAST_READY + TRIPS_S * cap
 
 
 @pytest.mark.anyio
