@@ -13,7 +13,7 @@ demo: env
 	$(BIN)/facesweep demo
 
 test: .venv/dev
-	$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 check: .venv/dev
 	$(BIN)/ruff check
