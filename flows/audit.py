@@ -8,8 +8,8 @@ from domain.verdicts import Outcome
 from flows.artifacts import publish_summary, showing_progress
 from tasks.units.books import run_of
 from tasks.units.draft import Draft, draft_audit, draft_retry, is_approved
+from tasks.units.lifetime import open_run
 from tasks.units.opening import Home, open_audit, open_home
-from tasks.units.run import open_run
 from tasks.units.tasks import detect_shard, finish_run, plan_run
 
 

@@ -95,7 +95,7 @@ async def retry(options: argparse.Namespace) -> int:
 
 async def abandon(options: argparse.Namespace) -> int:
     """Give up an unfinished run."""
-    from tasks.units.run import abandon_run
+    from tasks.units.lifetime import abandon_run
 
     record = await abandon_run(_home(options), options.run_id)
     OUT.print(f"run {record.run_id} is given up; what it settled is published", highlight=False)

@@ -8,27 +8,20 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from domain.errors import Denied, FacesweepError, Stopped, StoreDenied, UsageError
+from domain.errors import FacesweepError, Stopped
 from domain.runs import Progress, ProviderProgress, RunStatus, Shard
 from domain.verdicts import Outcome, Provider, Verdict
-from tasks.buckets.bucket import parse_location
 from tasks.candidates import PlanTotals, read_shard, shard_path
-from tasks.media.workers import MediaWorkers
-from tasks.pacing.lane import Lane
-from tasks.pacing.retry import RetryPolicy
 from tasks.records import parts, run_record
 from tasks.records.balance import Tally, explain
 from tasks.records.home import Home, HomeUnwritable
 from tasks.records.journal import Journal
-from tasks.records.lock import RunLock
 from tasks.records.run_record import RunRecord, books_of
-from tasks.settings import Spec, decoder_environment, spec_of
+from tasks.settings import Spec
 from tasks.shard.feed import Feed
 from tasks.shard.line import Line
-from tasks.shard.memory import HeldBytes
 from tasks.shard.stream import stream
-from tasks.units.draft import PLAN_FILE
-from tasks.units.opening import limits_of, open_bucket, open_detector, open_session, versions
+from tasks.units.opening import versions
 from tasks.units.watching import stop_requested, tell
 
 SHARDS_AT_ONCE = 2
@@ -228,57 +221,6 @@ class OpenRun:
 
 
 @asynccontextmanager
-async def open_run(home: Home, run_id: str) -> AsyncIterator[OpenRun]:
-    """A planned or unfinished run, ready to go on; its record says how it ended when the block is left.
-
-    Raises:
-        UsageError: no such run, or nothing of it is left to do.
-        HomeBusy: another process works on it.
-    """
-    async with contextlib.AsyncExitStack() as stack:
-        await asyncio.to_thread(home.refresh, "runs")
-        record = await asyncio.to_thread(run_record.load, home, run_id)
-        if record.status.is_over:
-            raise UsageError(f"run {run_id} is {record.status}: nothing of it is left to do")
-        stack.enter_context(RunLock(home.lock_path(run_id), run_id))
-        spec = spec_of(dict(record.spec), f"the spec of run {run_id}")
-        await asyncio.to_thread(home.refresh, f"plans/run={run_id}")
-        totals = PlanTotals.from_json(home.read_json(f"plans/run={run_id}/{PLAN_FILE}"))
-        journal = await stack.enter_async_context(Journal(home.journal_path(run_id), run_id))
-        await parts.restore(journal, home)
-        run = OpenRun(home, spec, record, totals, journal, await journal.tallies())
-        session = await stack.enter_async_context(open_session())
-        workers = await stack.enter_async_context(MediaWorkers(environment=decoder_environment()))
-        source = spec.source
-        bucket = open_bucket(parse_location(source.url), source.endpoint_url, source.region, session)
-        held = HeldBytes()
-        for provider in totals.providers:
-            table = spec.asked[provider]
-            run.lines[provider] = Line(
-                run_id=run_id,
-                audit=spec.audit.name,
-                bucket=bucket,
-                limits=limits_of(provider, spec),
-                workers=workers,
-                detector=open_detector(provider, spec, session),
-                lane=Lane(table.qps),
-                policy=RetryPolicy(),
-                journal=journal,
-                home=home,
-                price_per_call=table.price_per_call,
-                code_version=str(record.versions["facesweep"]),
-                recorded=run.count,
-                held=held,
-            )
-        await run.save(RunStatus.RUNNING)
-        try:
-            yield run
-        except BaseException as error:
-            await _close_books(run, error)
-            raise
-
-
-@asynccontextmanager
 async def _imports_uncollected() -> AsyncIterator[None]:
     """What is in memory already is left out of garbage collection meanwhile.
 
@@ -291,45 +233,6 @@ async def _imports_uncollected() -> AsyncIterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-async def abandon_run(home: Home, run_id: str) -> RunRecord:
-    """Give up an unfinished run: what it settled is published, its pending questions belong to later runs.
-
-    Raises:
-        UsageError: no such run, or it is over.  HomeBusy: a process works on it.
-    """
-    record = await asyncio.to_thread(run_record.load, home, run_id)
-    if record.status.is_over:
-        raise UsageError(f"run {run_id} is {record.status} already")
-    with RunLock(home.lock_path(run_id), run_id):
-        async with Journal(home.journal_path(run_id), run_id) as journal:
-            for each in record.books:
-                await parts.publish(journal, home, each.balance.provider)
-            tallies = await journal.tallies()
-        now = datetime.now(UTC)
-        books = tuple(
-            books_of(each.balance, tallies.get(each.balance.provider, Tally())) for each in record.books
-        )
-        record = replace(record, status=RunStatus.ABANDONED, updated_at=now, ended_at=now, books=books)
-        await asyncio.to_thread(run_record.save, home, record)
-    return record
-
-
-async def _close_books(run: OpenRun, error: BaseException) -> None:
-    """The run ended early: publish what can be published and say why in its record."""
-    match error:
-        case Denied() | StoreDenied():
-            status, reason = RunStatus.DENIED, str(error)
-        case Stopped() | asyncio.CancelledError() | KeyboardInterrupt():
-            status, reason = RunStatus.INTERRUPTED, "the run was asked to stop"
-        case _:
-            status, reason = RunStatus.BROKEN, f"{type(error).__name__}: {error}"
-    # The disk or the journal may be what broke: the first error is the one to report.
-    with contextlib.suppress(FacesweepError, OSError):
-        await run.publish()
-    with contextlib.suppress(FacesweepError, OSError):
-        await run.save(status, reason)
 
 
 async def _next_end(running: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:

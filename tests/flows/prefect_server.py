@@ -54,7 +54,7 @@ def _start(folder: Path) -> tuple[str, int]:
         # What the product's own server is told: with the defaults, rows of short runs go missing.
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
-        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "0.5",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
     }
     host, port = "127.0.0.1", url.rpartition(":")[2]
     with (folder / "server.log").open("wb") as log:
