@@ -37,9 +37,10 @@ async def demo(options: argparse.Namespace) -> int:
     OUT.print(
         f"\nEverything lies in {home}: verdicts/ as Parquet, runs/ with the books. Next:", soft_wrap=True
     )
-    OUT.print(f"  facesweep status {home}", highlight=False, soft_wrap=True)
+    command = _command_as_typed()
+    OUT.print(f"  {command} status {home}", highlight=False, soft_wrap=True)
     query = "SELECT provider, outcome, risk, count(*) FROM verdicts GROUP BY ALL ORDER BY ALL"
-    OUT.print(f'  facesweep verdicts {home} --sql "{query}"', highlight=False, soft_wrap=True)
+    OUT.print(f'  {command} verdicts {home} --sql "{query}"', highlight=False, soft_wrap=True)
     return status
 
 
@@ -194,6 +195,12 @@ def _home(options: argparse.Namespace) -> "Home":
     from tasks.units.opening import open_home
 
     return open_home(options.home, options.home_endpoint_url, options.home_region)
+
+
+def _command_as_typed() -> str:
+    """This command, such as `.venv/bin/facesweep`, as one would type it again."""
+    script = Path(sys.argv[0])
+    return _short(script.absolute()) if script.stem == "facesweep" else "facesweep"
 
 
 def _short(path: Path) -> str:

@@ -70,13 +70,13 @@ def repeated(line: Line, question: Question, original: Verdict) -> Verdict:
     )
 
 
-def settled(line: Line, question: Question, sent: Sent, end: Settled, *, was_in_doubt: bool) -> Verdict:
+def settled(line: Line, question: Question, sent: Sent, end: Settled) -> Verdict:
     """The provider was asked: it answered, refused, or could not be brought to answer.
 
     A call whose reply never came may have been billed: the row says `unknown`, and its cost counts that
     call, so that the books never show less than the provider may charge.
     """
-    lost_calls = end.tries.in_doubt + was_in_doubt
+    lost_calls = end.tries.in_doubt
     answered = end.answer is not None
     billed = Billed.UNKNOWN if lost_calls else Billed.YES if answered else Billed.NO
     return _row(
@@ -98,6 +98,12 @@ def settled(line: Line, question: Question, sent: Sent, end: Settled, *, was_in_
         cost=_cost(line, lost_calls + answered),
         **_said(end),
     )
+
+
+def after_a_lost_call(line: Line, verdict: Verdict) -> Verdict:
+    """The row of a question that an earlier process had announced a call for, and left no answer to."""
+    cost = None if verdict.cost is None or line.price_per_call is None else verdict.cost + line.price_per_call
+    return replace(verdict, billed=Billed.UNKNOWN, cost=cost)
 
 
 def _said(end: Settled) -> dict[str, Any]:

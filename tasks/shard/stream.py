@@ -27,10 +27,10 @@ async def stream(line: Line, batches: Iterator[list[Question]]) -> None:
     ends: list[Exception] = []
 
     async def work() -> None:
-        while not ends:
+        while True:
             await line.ready.acquire()
             slot = Slot(line.ready)
-            taken = await feed.next()
+            taken = None if ends else await feed.next()
             if taken is None:
                 slot.release()
                 break

@@ -35,6 +35,8 @@ async def travel(line: Line, question: Question, slot: Slot, *, was_in_doubt: bo
     ended = line.under_way[question.question_id] = asyncio.Event()
     try:
         verdict = await _verdict(line, question, slot, was_in_doubt=was_in_doubt)
+        if was_in_doubt:
+            verdict = row.after_a_lost_call(line, verdict)
         await line.journal.settle(verdict)
         line.recorded(verdict)
     finally:
@@ -116,7 +118,7 @@ async def _ask(
                 )
             raise
         else:
-            return row.settled(line, question, sent, end, was_in_doubt=was_in_doubt)
+            return row.settled(line, question, sent, end)
 
 
 class _AskedBy(FacesweepError):

@@ -495,6 +495,22 @@ async def test_a_question_in_doubt_is_asked_again_and_its_billing_is_unknown(
 
 
 @pytest.mark.anyio
+async def test_a_question_in_doubt_whose_object_is_gone_is_of_unknown_billing_too(
+    tmp_path: Path, emulators: RunningEmulators
+) -> None:
+    """The call that a crash cut short may have been billed, whatever became of the object since."""
+    questions = put(tmp_path / "source", a=image(grey=1))
+    async with a_line(tmp_path, emulators) as line:
+        await line.journal.intend(questions[0].question_id, Provider.TENCENT, 1, "fs1", "00" * 32)
+    (tmp_path / "source" / "a.jpg").unlink()
+    async with a_line(tmp_path, emulators) as line:
+        await stream(line, iter([questions]))
+        row = await line.journal.answer_of(questions[0].question_id)
+    assert isinstance(row, Verdict)
+    assert (row.outcome, row.billed, row.cost) == ("unreadable", "unknown", 0.5)
+
+
+@pytest.mark.anyio
 async def test_a_feed_leaves_out_what_is_settled_and_marks_what_is_in_doubt(
     tmp_path: Path, emulators: RunningEmulators
 ) -> None:
