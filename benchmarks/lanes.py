@@ -100,7 +100,7 @@ def measure(options: argparse.Namespace) -> None:
     )
     page.say(
         "From the moment the lane let a call go to its first byte at the provider. The lane's guard is "
-        "10 ms: a spread beyond it can put one call too many into some second. CPU from start to end."
+        "20 ms: a spread beyond it can put one call too many into some second. CPU from start to end."
     )
     page.keep()
 

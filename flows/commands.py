@@ -53,7 +53,7 @@ async def plan(options: argparse.Namespace) -> int:
 
     found = open_audit(options.spec)
     with ProgressDisplay(ERR) as display, watching(display.update):
-        async with draft_audit(found.home, found.spec, None, options.limit) as draft:
+        async with draft_audit(found.home, found.spec, limit=options.limit, only_to_look=True) as draft:
             display.pause()
             show_plan(OUT, draft)
     return 0

@@ -32,6 +32,7 @@ class ProgressDisplay:
         )
         self._latest: Progress | None = None
         self._next_line_at = 0.0
+        self._written: list[str] = []
 
     def __enter__(self) -> "ProgressDisplay":
         if self._live:
@@ -70,8 +71,10 @@ class ProgressDisplay:
 
     def _write_line(self, progress: Progress) -> None:
         self._next_line_at = time.monotonic() + PLAIN_EVERY_S
-        for line in _plain(progress):
-            self._console.print(line, highlight=False, soft_wrap=True)
+        lines = _plain(progress)
+        if lines != self._written:
+            self._console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+            self._written = lines
 
 
 def _plain(progress: Progress) -> list[str]:

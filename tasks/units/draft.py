@@ -69,12 +69,18 @@ async def is_approved(draft: Draft) -> bool:
 
 @asynccontextmanager
 async def draft_audit(
-    home: Home, spec: Spec, run_id: str | None = None, limit: int | None = None
+    home: Home,
+    spec: Spec,
+    run_id: str | None = None,
+    limit: int | None = None,
+    *,
+    only_to_look: bool = False,
 ) -> AsyncIterator[Draft]:
     """List the source and plan what to ask; thrown away at the end of the block unless adopted.
 
     Raises:
-        UsageError: the source cannot be listed, or another run of this home is unfinished.
+        UsageError: the source cannot be listed; or, unless the plan is `only_to_look` at, another run of
+            this home is unfinished.
     """
     source = spec.source
     selection = Selection(
@@ -88,7 +94,8 @@ async def draft_audit(
         sample_share=source.sample_share,
         sample_size=source.sample_size,
     )
-    await asyncio.to_thread(_check_finished, home, run_id)
+    if not only_to_look:
+        await asyncio.to_thread(_check_finished, home, run_id)
     with home.staging() as folder:
         bucket = open_bucket(parse_location(source.url), source.endpoint_url, source.region)
         await asyncio.to_thread(write_listing, _told(bucket.list_batches()), folder / "listing")
