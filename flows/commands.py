@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from domain.errors import Denied, StoreDenied
+from domain.errors import Denied, StoreDenied, UsageError
 from domain.verdicts import Outcome
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ async def status(options: argparse.Namespace) -> int:
         json.dump(run_documents(runs), sys.stdout, indent=2, default=str, ensure_ascii=False)
         sys.stdout.write("\n")
     elif not runs:
-        OUT.print(f"{options.home} holds no runs yet")
+        raise UsageError(f"{options.home} holds no runs: is it an audit's home?")
     else:
         show_runs(OUT, [summary_of(home, record.run_id) for record in runs])
     return 0
@@ -171,6 +171,10 @@ async def _attended(sweep: "Sweep", home: "Home", *, is_approved: bool) -> int:
     from flows.terminal import show_summary
     from tasks.units.books import summary_of
 
+    if not is_approved and not sys.stdin.isatty():
+        raise UsageError(
+            "nobody is at a terminal to confirm the plan: look at it with `plan`, then give --yes"
+        )
     try:
         run_id = await attend(sweep, ERR, is_approved=is_approved)
     except (Denied, StoreDenied):

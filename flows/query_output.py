@@ -24,6 +24,8 @@ def write_rows(console: Console, rows: pa.RecordBatchReader, form: str | None, o
     Raises:
         UsageError: parquet is asked for without a file, or the file cannot be written.
     """
+    suffix = output.suffix.removeprefix(".") if output else ""
+    form = form or (suffix if suffix in ("csv", "json", "parquet") else None)
     form = form or ("table" if output is None and console.is_terminal else "csv")
     if output is None and form == "parquet":
         raise UsageError("--format parquet needs --output FILE")

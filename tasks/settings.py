@@ -236,7 +236,9 @@ def _dotted(keys: tuple[int | str, ...]) -> str:
 
 def _sentence(error: ValidationError) -> str:
     """The first fault of a spec, as one sentence that names the key."""
-    fault = error.errors(include_url=False, include_input=False)[0]
+    faults = error.errors(include_url=False, include_input=False)
+    # A misspelled required key is both unknown and missing: the first says what to do.
+    fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
     where = fault["loc"]
     if fault["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(where[-1]), _known_keys(where[:-1]), n=1, cutoff=0.5)
@@ -244,7 +246,7 @@ def _sentence(error: ValidationError) -> str:
         return f"{_dotted(where)}: unknown key{hint}"
     if fault["type"] == "missing":
         return f"{_dotted(where)}: this key is required"
-    message = fault["msg"].removeprefix("Value error, ")
+    message = fault["msg"].removeprefix("Value error, ").replace("valid tuple", 'list, such as ["*.jpg"]')
     more = error.error_count() - 1
     return f"{_dotted(where)}: {message[0].lower()}{message[1:]}" + (f" (and {more} more)" if more else "")
 
@@ -274,6 +276,7 @@ QUIET_PREFECT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # of loggers that heed no other word
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     # With the defaults the server drops task rows of a short run without a word. The interval is whole

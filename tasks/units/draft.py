@@ -20,6 +20,7 @@ from tasks.candidates.selection import DEFAULT_INCLUDE
 from tasks.records import run_record
 from tasks.records.balance import Tally
 from tasks.records.home import Home
+from tasks.records.lock import RunLock
 from tasks.records.run_record import RunRecord, books_of
 from tasks.settings import Spec
 from tasks.units.opening import open_bucket, versions
@@ -81,6 +82,7 @@ async def draft_audit(
     Raises:
         UsageError: the source cannot be listed; or, unless the plan is `only_to_look` at, another run of
             this home is unfinished.
+        HomeBusy: another process works on such a run.
     """
     source = spec.source
     selection = Selection(
@@ -201,6 +203,9 @@ def _check_finished(home: Home, run_id: str | None) -> None:
                 f"run {run_id} exists already in {home.root}: `facesweep resume` goes on with it"
             )
         if not record.status.is_over:
+            if home.lock_path(record.run_id).exists():
+                with RunLock(home.lock_path(record.run_id), record.run_id):
+                    pass  # nobody works on it: it is left over
             raise UsageError(
                 f"run {record.run_id} of {home.root} is unfinished ({record.status}): finish it first with "
                 f"`facesweep resume`, or give it up with `facesweep abandon`"
