@@ -140,7 +140,7 @@ class Lane:
 
     def _check_open(self) -> None:
         if self._closed_by is not None:
-            raise self._closed_by
+            raise self._closed_by.with_traceback(None)  # else each of a thousand waiters adds its frames
 
     async def _narrow(self, now: float) -> None:
         if self.guard_s > self._least_guard_s and now - self._quiet_since >= QUIET_S:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import traceback
 
 import pytest
 
@@ -243,3 +244,17 @@ def test_a_closed_lane_lets_nobody_wait_and_no_call_leave() -> None:
         return ended
 
     assert all(isinstance(end, Stopped) for end in run_on_movable_clock(story()))
+
+
+def test_the_error_that_closes_a_lane_stays_as_small_however_many_calls_wait() -> None:
+    async def frames(waiters: int) -> int:
+        lane = Lane(5)
+        lane.throttle(retry_after_s=600.0)
+        waiting = [asyncio.create_task(lane.admit()) for _ in range(waiters)]
+        await asyncio.sleep(1)
+        end = Stopped("enough")
+        lane.close(end)
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return sum(1 for _ in traceback.walk_tb(end.__traceback__))
+
+    assert run_on_movable_clock(frames(50)) == run_on_movable_clock(frames(1))
