@@ -41,6 +41,8 @@ class ObjectRef:
     etag: str | None  # without quotes; None for local files
     size_bytes: int
     last_modified: datetime  # UTC
+    subject_id: str | None = None  # an inventory's: whose face it is meant to be
+    stratum: str | None = None  # an inventory's, or cut out of the key when planning
 
     @property
     def version(self) -> str:

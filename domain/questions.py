@@ -16,6 +16,8 @@ class Question:
     object: ObjectRef
     media: MediaKind  # by suffix; the content decides later
     copy_of: str | None  # question_id of a byte-identical object of this run that is asked instead
+    asked_because: str | None = None  # what in the strategy put the object to this provider
+    weight: float | None = None  # selected objects this one stands for; None where nothing was sampled
 
 
 def question_id(url: str, version: str, provider: Provider) -> str:

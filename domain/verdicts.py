@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1: up to `code_version`. 2: also `asked_because`, `subject_id`, `stratum` and `weight`."""
 
 
 class Provider(StrEnum):
@@ -73,7 +74,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One row of `verdicts/`: its fields are the columns of schema version 1, in their order."""
+    """One row of `verdicts/`: its fields are the columns of schema version 2, in their order."""
 
     run_id: str
     audit: str
@@ -119,3 +120,9 @@ class Verdict:
     schema_version: int
     mapping_version: int
     code_version: str
+    asked_because: (
+        str | None
+    )  # what in the strategy put the object to this provider
+    subject_id: str | None  # the inventory's: whose face it is meant to be
+    stratum: str | None  # None where the audit has no strata
+    weight: float | None  # selected objects this one stands for; None where nothing was sampled

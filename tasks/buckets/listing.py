@@ -23,6 +23,8 @@ _COLUMNS: list[tuple[str, pa.DataType]] = [
     ("etag", pa.string()),
     ("size_bytes", pa.int64()),
     ("last_modified", pa.timestamp("us", tz="UTC")),
+    ("subject_id", pa.string()),
+    ("stratum", pa.string()),
 ]
 SCHEMA = pa.schema(_COLUMNS)
 
@@ -133,4 +135,6 @@ def _encodable(ref: ObjectRef) -> ObjectRef:
         etag=shown(ref.etag) if ref.etag else ref.etag,
         size_bytes=ref.size_bytes,
         last_modified=ref.last_modified,
+        subject_id=shown(ref.subject_id) if ref.subject_id else ref.subject_id,
+        stratum=shown(ref.stratum) if ref.stratum else ref.stratum,
     )

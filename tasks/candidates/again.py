@@ -42,13 +42,14 @@ def plan_again(
         for provider in providers:
             connection.execute(
                 f"CREATE TABLE ended_{provider} AS WITH last AS ("
-                f" SELECT {OBJECT}, outcome, TRY_CAST(question_id AS UUID) AS question FROM verdict"
-                f" WHERE run_id = {literal(run_id)} AND provider = '{provider}'"
+                f" SELECT {OBJECT}, outcome, asked_because, weight, TRY_CAST(question_id AS UUID) AS question"
+                f" FROM verdict WHERE run_id = {literal(run_id)} AND provider = '{provider}'"
                 f" AND outcome NOT IN ({FINAL_OUTCOMES})"
                 " QUALIFY row_number()"
                 " OVER (PARTITION BY question_id ORDER BY settled_at DESC, outcome) = 1)"
                 f" SELECT {OBJECT}, media_of(key) AS media, question, visiting_of("
-                " version_of(version_id, etag, size_bytes, last_modified), url) AS visiting"
+                " version_of(version_id, etag, size_bytes, last_modified), url) AS visiting,"
+                " asked_because, weight"
                 f" FROM last WHERE outcome IN ({wanted})"
             )
             # Few questions fail, many are answered: only the answers to these are kept in memory.

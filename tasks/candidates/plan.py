@@ -57,7 +57,8 @@ def plan(
             sharded = write_shards(
                 connection,
                 f"SELECT {OBJECT}, media_of(key) AS media, visiting,"
-                f" question_of('{provider}', version, url) AS question"
+                f" question_of('{provider}', version, url) AS question,"
+                " 'all' AS asked_because, NULL::DOUBLE AS weight"
                 f" FROM candidate WHERE {reasons[provider]} IS NULL",
                 provider,
                 questions_per_shard,

@@ -60,9 +60,9 @@ def write_shards(
 ) -> Sharded:
     """Writes the shards of the chosen questions, about `questions_per_shard` in each, and counts them.
 
-    `chosen_sql` yields an object's columns, `media`, `visiting` and `question` (both UUIDs)
-    with each object once. Byte-identical objects (one ETag and one size in one store) share a call:
-    the first visited is the original, the others follow it in its shard and name it in `copy_of`. A
+    `chosen_sql` yields an object's columns, `media`, `visiting` and `question` (both UUIDs), `asked_because`
+    and `weight`, with each object once. Byte-identical objects (one ETag and one size in one store) share a
+    call: the first visited is the original, the others follow it in its shard and name it in `copy_of`. A
     shard outgrows its size where its last original has many copies.
 
     The same questions give the same files, row for row, whatever order they come in.
@@ -104,7 +104,7 @@ def write_shards(
         path = literal(str(shard_path(out_dir, shard)))
         connection.execute(
             f"COPY (SELECT digits_of(question) AS question_id, '{provider}' AS provider, {OBJECT}, media,"
-            " digits_of(copied) AS copy_of"
+            " digits_of(copied) AS copy_of, asked_because, weight"
             f" FROM visit WHERE position >= {start} AND position < {start + shard.questions}"
             f" ORDER BY position) TO {path} (FORMAT parquet, COMPRESSION zstd)"
         )

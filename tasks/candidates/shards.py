@@ -37,9 +37,13 @@ def read_shard(path: Path) -> Iterator[list[Question]]:
                         etag=row["etag"],
                         size_bytes=row["size_bytes"],
                         last_modified=row["last_modified"].astimezone(UTC),
+                        subject_id=row["subject_id"],
+                        stratum=row["stratum"],
                     ),
                     media=MediaKind(row["media"]),
                     copy_of=row["copy_of"],
+                    asked_because=row["asked_because"],
+                    weight=row["weight"],
                 )
                 for row in batch.to_pylist()
             ]

@@ -18,6 +18,8 @@ OBJECT_COLUMNS = {
     "etag": "VARCHAR",
     "size_bytes": "BIGINT",
     "last_modified": "TIMESTAMPTZ",
+    "subject_id": "VARCHAR",
+    "stratum": "VARCHAR",
 }
 OBJECT = ", ".join(f'"{name}"' for name in OBJECT_COLUMNS)
 
@@ -29,7 +31,10 @@ VERDICT_COLUMNS = {
     "provider": "VARCHAR",
     "outcome": "VARCHAR",
     "settled_at": "TIMESTAMPTZ",
+    "asked_because": "VARCHAR",
+    "weight": "DOUBLE",
 }
+ADDED_COLUMNS = {"subject_id", "stratum", "asked_because", "weight"}  # by schema version 2
 FINAL_OUTCOMES = ", ".join(f"'{outcome}'" for outcome in Outcome if outcome.is_final)
 
 

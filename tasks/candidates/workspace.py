@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from domain.errors import UsageError
-from tasks.candidates.vocabulary import literal, macros
+from tasks.candidates.vocabulary import ADDED_COLUMNS, literal, macros
 
 MEMORY_LIMIT_BYTES = 1 << 30  # joins and sorts spill beyond it; the process needs some 300 MB more
 THREADS = 2
@@ -61,12 +61,21 @@ def open_parquet(
     files: Sequence[Path],
     columns: Mapping[str, str],
 ) -> None:
-    """A view `name` with these columns over Parquet files; without rows when there is no file."""
+    """A view `name` with these columns over Parquet files; without rows when there is no file.
+
+    Files of earlier versions lack the columns that were added since: these read as NULL.
+    """
     if files:
         paths = ", ".join(literal(str(file)) for file in files)
-        chosen = ", ".join(f'"{column}"::{kind} AS "{column}"' for column, kind in columns.items())
         # The folders' names (run=…, provider=…) must not replace columns of the same name.
-        rows = f"SELECT {chosen} FROM read_parquet([{paths}], hive_partitioning = false)"
+        source = f"read_parquet([{paths}], hive_partitioning = false, union_by_name = true)"
+        held = {row[0] for row in connection.execute(f"DESCRIBE FROM {source}").fetchall()}
+        missing = columns.keys() & ADDED_COLUMNS - held
+        chosen = ", ".join(
+            f'NULL::{kind} AS "{column}"' if column in missing else f'"{column}"::{kind} AS "{column}"'
+            for column, kind in columns.items()
+        )
+        rows = f"SELECT {chosen} FROM {source}"
     else:
         nothing = ", ".join(f'NULL::{kind} AS "{column}"' for column, kind in columns.items())
         rows = f"SELECT {nothing} WHERE false"

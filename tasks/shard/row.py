@@ -153,6 +153,10 @@ def _identity(line: Line, question: Question) -> dict[str, Any]:
         "etag": each.etag,
         "size_bytes": each.size_bytes,
         "last_modified": each.last_modified,
+        "asked_because": question.asked_because,
+        "subject_id": each.subject_id,
+        "stratum": each.stratum,
+        "weight": question.weight,
     }
 
 

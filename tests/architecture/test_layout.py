@@ -85,7 +85,7 @@ def test_only_settings_and_the_demo_read_the_environment() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv"):
                 readers.add(path.relative_to(ROOT).as_posix())
-    assert readers == {"tasks/settings.py", "flows/demo.py"}
+    assert readers == {"tasks/settings/environment.py", "flows/demo.py"}
 
 
 def test_the_vocabulary_stands_on_the_standard_library_alone() -> None:

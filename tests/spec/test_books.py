@@ -28,7 +28,7 @@ media (image|video|other), content_sha256, provider, action, outcome, reason, me
 template_group, template_similarity, delivery (base64|url|encrypted), preparation, sent_sha256,
 sent_bytes, endpoint, request_id, order_no, attempts, throttled, latency_ms, asked_at, settled_at,
 billed (yes|no|unknown), cost, reused_from, raw (the reply's JSON), schema_version, mapping_version,
-code_version
+code_version, asked_because, subject_id, stratum, weight
 """
 
 
@@ -52,6 +52,7 @@ def test_columns_have_plain_types_that_every_reader_knows() -> None:
         "template_similarity": "double",
         "latency_ms": "double",
         "cost": "double",
+        "weight": "double",
         "provider": "dictionary<values=string, indices=int32, ordered=0>",
         **dict.fromkeys(("last_modified", "asked_at", "settled_at"), "timestamp[us, tz=UTC]"),
         **dict.fromkeys(

@@ -87,9 +87,13 @@ def a_verdict(number: int, **changes: Any) -> Verdict:
         cost=0.25,
         reused_from=None,
         raw='{"Response": {"AttackRiskLevel": "High"}}',
-        schema_version=1,
+        schema_version=2,
         mapping_version=1,
         code_version="0.1.0",
+        asked_because="all",
+        subject_id=None,
+        stratum=None,
+        weight=None,
     )
     return replace(verdict, **changes)
 

@@ -95,6 +95,8 @@ def test_every_fact_of_an_object_survives(tmp_path: Path) -> None:
         "etag": "e1",
         "size_bytes": 3,
         "last_modified": NOON,
+        "subject_id": None,
+        "stratum": None,
     }
 
 

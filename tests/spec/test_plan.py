@@ -35,6 +35,8 @@ LISTING = pa.schema(
         *((name, pa.string()) for name in ("url", "store", "bucket", "key", "version_id", "etag")),
         ("size_bytes", pa.int64()),
         ("last_modified", pa.timestamp("us", tz="UTC")),
+        ("subject_id", pa.string()),
+        ("stratum", pa.string()),
     ]
 )
 VERDICTS = pa.schema(
@@ -42,6 +44,8 @@ VERDICTS = pa.schema(
         *LISTING,
         *((name, pa.string()) for name in ("provider", "outcome", "question_id", "run_id")),
         ("settled_at", pa.timestamp("us", tz="UTC")),
+        ("asked_because", pa.string()),
+        ("weight", pa.float64()),
     ]
 )
 
@@ -57,6 +61,8 @@ def listed(key: str, **facts: Any) -> dict[str, Any]:
         "etag": f"etag of {key}",
         "size_bytes": 100_000,
         "last_modified": NOON,
+        "subject_id": None,
+        "stratum": None,
     } | facts
 
 
@@ -78,6 +84,8 @@ def ended(
         "question_id": question_id(row["url"], ref(row).version, provider),
         "run_id": run_id,
         "settled_at": NOON + timedelta(hours=hour),
+        "asked_because": "all",
+        "weight": None,
     }
 
 
@@ -148,6 +156,7 @@ def test_a_question_says_all_the_listing_knew(make_plan: MakePlan) -> None:
         "线上/it's a\n\N{GRINNING FACE}.MP4",
         version_id="v1",
         last_modified=datetime(2026, 1, 1, 12, 0, 0, 123_456, tzinfo=UTC),
+        subject_id="customer 7",
     )
 
     (question,) = make_plan([row]).questions()
@@ -158,6 +167,7 @@ def test_a_question_says_all_the_listing_knew(make_plan: MakePlan) -> None:
         object=ref(row),
         media=MediaKind.VIDEO,
         copy_of=None,
+        asked_because="all",
     )
 
 
@@ -621,6 +631,24 @@ def test_asking_again_keeps_order_and_copies(make_plan: MakePlan) -> None:
     first = make_plan(rows, providers={TENCENT: 5, ALIYUN: 50})
     assert made.shards(TENCENT) == first.shards(TENCENT)
     assert made.shards(ALIYUN) == first.shards(ALIYUN)
+
+
+def test_listings_and_verdicts_of_earlier_versions_can_be_planned(tmp_path: Path) -> None:
+    """They lack the columns that were added since."""
+    added = ["subject_id", "stratum", "asked_because", "weight"]
+    paths = {}
+    for name, rows, schema in (
+        ("listing", images(3), LISTING),
+        ("verdicts", [ended(images(3)[0], TENCENT, Outcome.SCORED)], VERDICTS),
+    ):
+        table = pa.Table.from_pylist(rows, schema)
+        old = table.drop_columns([each for each in added if each in table.column_names])
+        paths[name] = tmp_path / f"{name}.parquet"
+        pq.write_table(old, paths[name])
+
+    totals = plan([paths["listing"]], [paths["verdicts"]], {TENCENT: 10}, Selection(), tmp_path / "plan")
+
+    assert totals.providers[TENCENT].asked == 2
 
 
 @pytest.mark.parametrize("outcomes", [set(), {Outcome.SCORED}, {Outcome.FAILED, Outcome.REFUSED}])

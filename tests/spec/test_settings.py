@@ -9,9 +9,8 @@ import pytest
 
 from domain.errors import UsageError
 from domain.verdicts import Provider
-from tasks import settings
 from tasks.records.run_record import clean_spec
-from tasks.settings import Spec, read_spec, spec_of
+from tasks.settings import Spec, environment, read_spec, spec_of
 
 LEAST = """
 [audit]
@@ -387,18 +386,18 @@ def test_the_state_folder_follows_the_usual_variables(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("FACESWEEP_STATE", raising=False)
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    assert settings.state_folder() == tmp_path / ".local" / "state" / "facesweep"
+    assert environment.state_folder() == tmp_path / ".local" / "state" / "facesweep"
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
-    assert settings.state_folder() == tmp_path / "xdg" / "facesweep"
+    assert environment.state_folder() == tmp_path / "xdg" / "facesweep"
     monkeypatch.setenv("FACESWEEP_STATE", str(tmp_path / "own"))
-    assert settings.state_folder() == tmp_path / "own"
+    assert environment.state_folder() == tmp_path / "own"
 
 
 def test_prefect_is_quiet_unless_the_user_wants_to_hear_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in settings.QUIET_PREFECT:
+    for name in environment.QUIET_PREFECT:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "DEBUG")
-    settings.quiet_prefect()
+    environment.quiet_prefect()
     assert os.environ["PREFECT_LOGGING_LEVEL"] == "DEBUG"
     assert os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"

@@ -1,0 +1,185 @@
+"""Runs: planning them, making them, going on with them, giving them up.
+
+What a command needs is imported when it is called: Prefect alone takes over a second.
+"""
+
+# ruff: noqa: PLC0415 - a command pays for its own imports only
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domain.errors import Denied, StoreDenied, UsageError
+from domain.verdicts import Outcome
+from flows.consoles import ERR, OUT
+from flows.options import Verbs, add_home, add_run_id, add_spec, add_yes, count, home_of, run_id
+
+if TYPE_CHECKING:
+    from flows.attendance import Sweep
+    from tasks.units.opening import Home
+
+
+def register(verbs: Verbs) -> None:
+    """Make these commands known."""
+    plan_ = verbs.add("plan", plan, "list and plan, asking nobody", "facesweep plan kyc.toml --limit 1000")
+    add_spec(plan_)
+    _add_limit(plan_)
+
+    audit_ = verbs.add(
+        "audit", audit, "plan an audit, show the plan, run it", "facesweep audit kyc.toml --yes"
+    )
+    add_spec(audit_)
+    _add_limit(audit_)
+    audit_.add_argument(
+        "--run-id", type=run_id, help="the run's id (default: the time and some random digits)"
+    )
+    add_yes(audit_)
+
+    resume_ = verbs.add(
+        "resume", resume, "go on with an unfinished run", "facesweep resume audits/kyc-nightly"
+    )
+    add_home(resume_)
+    add_run_id(resume_, "which run (default: the newest unfinished one)")
+
+    retry_ = verbs.add(
+        "retry",
+        retry,
+        "ask again, in a new run, what ended in failed or unreadable",
+        "facesweep retry audits/kyc-nightly --outcome failed,unreadable",
+    )
+    add_home(retry_)
+    add_run_id(retry_)
+    retry_.add_argument(
+        "--outcome",
+        type=_outcomes,
+        default=[Outcome.FAILED, Outcome.UNREADABLE],
+        metavar="OUTCOME,…",
+        help="failed, unreadable or both (default: both)",
+    )
+    add_yes(retry_)
+
+    abandon_ = verbs.add(
+        "abandon",
+        abandon,
+        "give up an unfinished run, publishing what it settled",
+        "facesweep abandon audits/kyc-nightly --run-id 20261120T180712Z-3f9a",
+    )
+    add_home(abandon_)
+    abandon_.add_argument("--run-id", type=run_id, required=True, help="which run")
+
+
+async def plan(options: argparse.Namespace) -> int:
+    """List and plan; ask nobody."""
+    from flows.terminal import ProgressDisplay, show_plan
+    from tasks.units.draft import draft_audit
+    from tasks.units.opening import open_audit
+    from tasks.units.watching import watching
+
+    found = open_audit(options.spec)
+    with ProgressDisplay(ERR) as display, watching(display.update):
+        async with draft_audit(found.home, found.spec, limit=options.limit, only_to_look=True) as draft:
+            display.pause()
+            show_plan(OUT, draft)
+    return 0
+
+
+async def audit(options: argparse.Namespace) -> int:
+    """Plan, show the plan, run it."""
+    return await run_audit(options.spec, run_id=options.run_id, limit=options.limit, is_approved=options.yes)
+
+
+async def resume(options: argparse.Namespace) -> int:
+    """Go on with an unfinished run."""
+    _quiet_prefect()
+    from flows import audit as flows
+
+    async def go_on() -> str:
+        return await flows.resume(
+            options.home, options.run_id, options.home_endpoint_url, options.home_region
+        )
+
+    return await _attended(go_on, home_of(options), is_approved=True)
+
+
+async def retry(options: argparse.Namespace) -> int:
+    """Ask again what ended in the given outcomes."""
+    _quiet_prefect()
+    from flows import audit as flows
+
+    async def ask_again() -> str | None:
+        return await flows.retry(
+            options.home,
+            [str(each) for each in options.outcome],
+            options.run_id,
+            options.home_endpoint_url,
+            options.home_region,
+        )
+
+    return await _attended(ask_again, home_of(options), is_approved=options.yes)
+
+
+async def abandon(options: argparse.Namespace) -> int:
+    """Give up an unfinished run."""
+    from tasks.units.lifetime import abandon_run
+
+    record = await abandon_run(home_of(options), options.run_id)
+    OUT.print(f"run {record.run_id} is given up; what it settled is published", highlight=False)
+    return 0
+
+
+async def run_audit(
+    spec: Path, *, run_id: str | None = None, limit: int | None = None, is_approved: bool
+) -> int:
+    _quiet_prefect()
+    from flows import audit as flows
+    from tasks.units.opening import open_audit
+
+    async def sweep() -> str | None:
+        return await flows.audit(str(spec), run_id, limit)
+
+    return await _attended(sweep, open_audit(spec).home, is_approved=is_approved)
+
+
+async def _attended(sweep: "Sweep", home: "Home", *, is_approved: bool) -> int:
+    """Run a flow with somebody watching, then show what it found; 1 if questions failed, else 0."""
+    from flows.attendance import attend
+    from flows.terminal import show_summary
+    from tasks.units.books import summary_of
+
+    if not is_approved and not sys.stdin.isatty():
+        raise UsageError(
+            "nobody is at a terminal to confirm the plan: look at it with `plan`, then give --yes"
+        )
+    try:
+        run_id = await attend(sweep, ERR, is_approved=is_approved)
+    except (Denied, StoreDenied):
+        show_summary(OUT, summary_of(home))
+        raise
+    if run_id is None:
+        return 0
+    summary = summary_of(home, run_id)
+    show_summary(OUT, summary)
+    failed = sum(books.balance.outcomes.get(Outcome.FAILED, 0) for books in summary.record.books)
+    return 1 if failed else 0
+
+
+def _quiet_prefect() -> None:
+    """Before Prefect is imported: it reads its settings then."""
+    from tasks.units.opening import quiet_prefect
+
+    quiet_prefect()
+
+
+def _add_limit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--limit", type=count, metavar="N", help="ask about N objects at most, chosen at random"
+    )
+
+
+def _outcomes(text: str) -> list[Outcome]:
+    open_outcomes = [each for each in Outcome if not each.is_final]
+    named = [each.strip() for each in text.split(",")]
+    if not set(named) <= set(open_outcomes):
+        raise argparse.ArgumentTypeError(f"{text!r}: only {' and '.join(open_outcomes)} can be asked again")
+    return [Outcome(each) for each in named]

@@ -1,0 +1,75 @@
+"""What a home holds: books, findings, verdicts."""
+
+# ruff: noqa: PLC0415 - a command pays for its own imports only
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from domain.errors import UsageError
+from flows.consoles import OUT
+from flows.options import Verbs, add_home, add_run_id, home_of
+
+
+def register(verbs: Verbs) -> None:
+    """Make these commands known."""
+    status_ = verbs.add("status", status, "the books of each run", "facesweep status audits/kyc-nightly")
+    add_home(status_)
+    status_.add_argument("--json", action="store_true", help="run records as JSON")
+
+    report_ = verbs.add("report", report, "what a run found", "facesweep report audits/kyc-nightly")
+    add_home(report_)
+    add_run_id(report_)
+
+    verdicts_ = verbs.add(
+        "verdicts",
+        verdicts,
+        "query the verdicts with SQL (DuckDB; view `verdicts`)",
+        "facesweep verdicts audits/kyc-nightly --sql \"SELECT url, tags FROM verdicts WHERE risk = 'high'\"",
+    )
+    add_home(verdicts_)
+    verdicts_.add_argument("--sql", required=True, help="one SELECT")
+    add_run_id(verdicts_, "of this run only (default: all)")
+    verdicts_.add_argument(
+        "--format", choices=["table", "csv", "json", "parquet"], help="default: table on a terminal, else csv"
+    )
+    verdicts_.add_argument(
+        "--output", type=Path, metavar="FILE", help="write there instead of to the terminal"
+    )
+
+
+async def status(options: argparse.Namespace) -> int:
+    """The books of each run."""
+    from flows.terminal import show_runs
+    from tasks.units.books import run_documents, runs_of, summary_of
+
+    home = home_of(options)
+    runs = runs_of(home)
+    if options.json:
+        json.dump(run_documents(runs), sys.stdout, indent=2, default=str, ensure_ascii=False)
+        sys.stdout.write("\n")
+    elif not runs:
+        raise UsageError(f"{options.home} holds no runs: is it an audit's home?")
+    else:
+        show_runs(OUT, [summary_of(home, record.run_id) for record in runs])
+    return 0
+
+
+async def report(options: argparse.Namespace) -> int:
+    """What a run found."""
+    from flows.terminal import show_summary
+    from tasks.units.books import summary_of
+
+    show_summary(OUT, summary_of(home_of(options), options.run_id))
+    return 0
+
+
+async def verdicts(options: argparse.Namespace) -> int:
+    """Query the verdicts with SQL."""
+    from flows.query_output import write_rows
+    from tasks.units.books import select_verdicts
+
+    rows = select_verdicts(home_of(options), options.sql, options.run_id)
+    write_rows(OUT, rows, options.format, options.output)
+    return 0

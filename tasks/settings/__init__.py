@@ -1,0 +1,29 @@
+"""Settings: the spec file of an audit, and the only reader of the environment.
+
+spec     its keys     reading   from file to spec     environment   what the machine gives
+"""
+
+from tasks.settings.environment import (
+    decoder_environment,
+    environment_with,
+    has_proxy,
+    quiet_prefect,
+    state_folder,
+    tencent_session_token,
+)
+from tasks.settings.reading import read_spec, spec_of
+from tasks.settings.spec import Aliyun, Spec, Tencent
+
+__all__ = [
+    "Aliyun",
+    "Spec",
+    "Tencent",
+    "decoder_environment",
+    "environment_with",
+    "has_proxy",
+    "quiet_prefect",
+    "read_spec",
+    "spec_of",
+    "state_folder",
+    "tencent_session_token",
+]

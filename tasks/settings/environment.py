@@ -1,0 +1,66 @@
+"""The environment: nothing else reads it."""
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.request import getproxies
+
+
+def state_folder() -> Path:
+    """Where the working copies of homes in buckets live: `$FACESWEEP_STATE`, else the user's state folder."""
+    explicit = os.environ.get("FACESWEEP_STATE")
+    if explicit:
+        return Path(explicit)
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "facesweep"
+
+
+QUIET_PREFECT = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # of loggers that heed no other word
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    # With the defaults the server drops task rows of a short run without a word. The interval is whole
+    # seconds: it is cut to an integer, and a server with 0 spins.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+}
+"""What keeps Prefect off the terminal and off the network; a value the user has set is left alone."""
+
+
+def quiet_prefect() -> None:
+    """Set `QUIET_PREFECT`, and silence loggers; call it before Prefect is imported.
+
+    Prefect's workers log what they do not finish in time by loggers no setting of theirs reaches. A command
+    says what people need in its own words, so on a terminal nothing below critical is logged at all.
+    """
+    logging.disable(logging.ERROR)
+    for name, value in QUIET_PREFECT.items():
+        os.environ.setdefault(name, value)
+
+
+def has_proxy() -> bool:
+    """Whether the environment names a proxy for http or https."""
+    return not {"http", "https", "all"}.isdisjoint(getproxies())
+
+
+def tencent_session_token() -> str:
+    """`$TENCENTCLOUD_SESSION_TOKEN`: the official chain reads id and key, but not the token beside them."""
+    return os.environ.get("TENCENTCLOUD_SESSION_TOKEN", "")
+
+
+_DECODER_NEEDS = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "TMPDIR", "LANG", "LC_ALL")
+
+
+def decoder_environment() -> dict[str, str]:
+    """What Python and its libraries need to start, for children that read hostile bytes: no credentials."""
+    return {name: os.environ[name] for name in _DECODER_NEEDS if name in os.environ}
+
+
+def environment_with(more: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment and `more`, for children that are trusted like ourselves."""
+    return {**os.environ, **more}

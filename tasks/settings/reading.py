@@ -1,0 +1,119 @@
+"""Reading a spec file: what is wrong with it in one sentence, or a spec."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from domain.errors import UsageError
+from tasks.settings.spec import Spec
+
+PLANNED_KEYS = {
+    ("source", "inventory"): "listing from an inventory",
+    ("budget",): "budgets",
+    ("strategy", "first"): "strategies other than 'all'",
+    ("providers", "tencent", "encryption"): "whole-body encryption",
+    ("providers", "tencent", "public_key"): "whole-body encryption",
+}
+"""Keys of the contract that this version does not act on: refused, never ignored."""
+
+
+def read_spec(path: Path) -> Spec:
+    """Read and check a spec file; relative paths in it are taken from its own folder.
+
+    Raises:
+        UsageError: the file cannot be read or is not a valid spec; names the file, the key and the remedy.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such spec file; see `facesweep audit --help` for an example") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from None
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: not valid TOML: {error}") from None
+    return _anchored(spec_of(data, str(path)), path.resolve().parent)
+
+
+def spec_of(data: dict[str, Any], origin: str) -> Spec:
+    """Check a spec given as plain data, from a spec file or a run record; `origin` names it in errors.
+
+    Raises:
+        UsageError: it is not a valid spec.
+    """
+    for keys, what in PLANNED_KEYS.items():
+        if _holds(data, keys):
+            raise UsageError(
+                f"{origin}: {_dotted(keys)}: {what} is not part of this version of facesweep; remove the key"
+            )
+    try:
+        spec = Spec.model_validate(data)
+    except ValidationError as error:
+        raise UsageError(f"{origin}: {_sentence(error)}") from None
+    if not spec.asked:
+        raise UsageError(
+            f"{origin}: [providers] asks nobody: add [providers.tencent] or [providers.aliyun] (or both)"
+        )
+    after, before = spec.source.modified_after, spec.source.modified_before
+    if after and before and after >= before:
+        raise UsageError(f"{origin}: source.modified_after is not before source.modified_before")
+    return spec
+
+
+def _anchored(spec: Spec, folder: Path) -> Spec:
+    """The spec with its relative folders made absolute, so that a resume from elsewhere finds them."""
+
+    def anchor(location: str) -> str:
+        if "://" in location:
+            return location
+        return str((folder / Path(location).expanduser()).resolve())
+
+    home = spec.audit.home
+    return spec.model_copy(
+        update={
+            "audit": spec.audit.model_copy(update={"home": anchor(home or spec.home)}),
+            "source": spec.source.model_copy(update={"url": anchor(spec.source.url)}),
+        }
+    )
+
+
+def _holds(data: Any, keys: tuple[str, ...]) -> bool:
+    for key in keys:
+        if not isinstance(data, dict) or key not in data:
+            return False
+        data = data[key]
+    return True
+
+
+def _dotted(keys: tuple[int | str, ...]) -> str:
+    return ".".join(str(key) for key in keys)
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first fault of a spec, as one sentence that names the key."""
+    faults = error.errors(include_url=False, include_input=False)
+    # A misspelled required key is both unknown and missing: the first says what to do.
+    fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
+    where = fault["loc"]
+    if fault["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(where[-1]), _known_keys(where[:-1]), n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{_dotted(where)}: unknown key{hint}"
+    if fault["type"] == "missing":
+        return f"{_dotted(where)}: this key is required"
+    message = fault["msg"].removeprefix("Value error, ").replace("valid tuple", 'list, such as ["*.jpg"]')
+    more = error.error_count() - 1
+    return f"{_dotted(where)}: {message[0].lower()}{message[1:]}" + (f" (and {more} more)" if more else "")
+
+
+def _known_keys(section: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Spec
+    for name in section:
+        annotation = model.model_fields[str(name)].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(model.model_fields)

@@ -1,0 +1,144 @@
+"""The spec of an audit: its keys, their types and their defaults."""
+
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from domain.errors import UsageError
+from domain.verdicts import Provider
+from tasks.providers.endpoints import Endpoint
+
+
+def _endpoint(text: str) -> str:
+    try:
+        return Endpoint.parse(text).url
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+
+
+def _sample(value: bool | int | str) -> int | str:
+    if isinstance(value, bool):
+        raise ValueError('must be a share such as "1%" or a count of at least 1')  # noqa: TRY004 - pydantic's
+    if isinstance(value, int):
+        if value < 1:
+            raise ValueError('must be a share such as "1%" or a count of at least 1')
+        return value
+    share = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", value)
+    if share is None or not 0 < float(share[1]) <= 100:
+        raise ValueError('must be a share over 0% and up to 100%, such as "1%", or a count')
+    return value
+
+
+def _store_endpoint(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be a url such as https://host:port")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user or password: keys come from the environment")
+    return url
+
+
+StoreEndpointUrl = Annotated[str, AfterValidator(_store_endpoint)]
+EndpointUrl = Annotated[str, AfterValidator(_endpoint)]
+CallsPerSecond = Annotated[int, Field(ge=1, le=10_000, strict=True)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Audit(_Section):
+    """`[audit]`: what the job is called and where its results live."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    home: str | None = None
+    home_endpoint_url: StoreEndpointUrl | None = None
+    home_region: str | None = None
+
+
+class Source(_Section):
+    """`[source]`: which objects."""
+
+    url: Annotated[str, Field(min_length=1)]
+    include: tuple[str, ...] | None = None  # every suffix that usually means a picture or a video
+    exclude: tuple[str, ...] = ()
+    modified_after: AwareDatetime | None = None
+    modified_before: AwareDatetime | None = None
+    min_bytes: Annotated[int, Field(ge=0)] = 1
+    max_bytes: Annotated[int, Field(ge=1)] | None = None
+    sample: Annotated[bool | int | str, AfterValidator(_sample)] | None = None
+    endpoint_url: StoreEndpointUrl | None = None
+    region: str | None = None
+
+    @property
+    def sample_share(self) -> float | None:
+        """The sample as a share of the objects, over 0 and up to 1; None where it is no share."""
+        return float(self.sample.rstrip("% ")) / 100 if isinstance(self.sample, str) else None
+
+    @property
+    def sample_size(self) -> int | None:
+        """The sample as a number of objects; None where it is none."""
+        return self.sample if isinstance(self.sample, int) else None
+
+
+class Tencent(_Section):
+    """`[providers.tencent]`"""
+
+    qps: CallsPerSecond = 5
+    endpoint: EndpointUrl = "https://faceid.tencentcloudapi.com"
+    region: str | None = None
+    price_per_call: Price | None = None
+    image_base64_bytes: Annotated[int, Field(ge=1, le=9_900_000)] | None = None
+
+
+class Aliyun(_Section):
+    """`[providers.aliyun]`"""
+
+    qps: CallsPerSecond = 10
+    endpoints: Annotated[tuple[EndpointUrl, ...], Field(min_length=1)] = (
+        "https://cloudauth.cn-shanghai.aliyuncs.com",
+        "https://cloudauth.cn-beijing.aliyuncs.com",
+    )
+    price_per_call: Price | None = None
+    delivery: Literal["auto", "base64"] = "auto"
+
+
+class Providers(_Section):
+    """`[providers]`: a provider that has no table here is not asked."""
+
+    tencent: Tencent | None = None
+    aliyun: Aliyun | None = None
+
+
+class Strategy(_Section):
+    """`[strategy]`: which provider is asked about which object."""
+
+    kind: Literal["all"] = "all"
+
+
+class Spec(_Section):
+    """One audit, as its spec file gives it. Holds no credential: a key for one is an error."""
+
+    audit: Audit
+    source: Source
+    providers: Providers
+    strategy: Strategy = Strategy()
+    processing_record: dict[str, str | int | float | bool] = {}
+
+    @property
+    def home(self) -> str:
+        """The home's folder or bucket URL; `./audits/<name>` where the spec names none."""
+        return self.audit.home or f"audits/{self.audit.name}"
+
+    @property
+    def asked(self) -> dict[Provider, Tencent | Aliyun]:
+        """The providers this audit asks, in a fixed order."""
+        tables = {Provider.TENCENT: self.providers.tencent, Provider.ALIYUN: self.providers.aliyun}
+        return {provider: table for provider, table in tables.items() if table is not None}
+
+    def as_json(self) -> dict[str, Any]:
+        """The spec as JSON types, for the run record; reading it back gives an equal spec."""
+        return self.model_dump(mode="json", exclude_none=True)
