@@ -52,11 +52,12 @@ class Balance:
     skipped: Mapping[str, int]  # by reason, out of sample and over the limit among them
     asked: int
     outcomes: Mapping[Outcome, int] = field(default_factory=dict)
+    handed_over: int = 0  # questions without a row that the other provider took over
 
     @property
     def pending(self) -> int:
-        """Questions without a final row yet."""
-        return self.asked - sum(self.outcomes.values())
+        """Questions without a final row yet, and nobody else's."""
+        return self.asked - sum(self.outcomes.values()) - self.handed_over
 
     @property
     def is_balanced(self) -> bool:

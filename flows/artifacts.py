@@ -20,22 +20,23 @@ PROGRESS_EVERY_S = 5.0
 @asynccontextmanager
 async def showing_progress(progress: Callable[[], Progress]) -> AsyncIterator[None]:
     """A progress artifact for each provider, kept up to date while the block runs."""
-    artifacts: dict[Provider, UUID] = {
-        each.provider: await acreate_progress_artifact(
-            _percent(each), key=f"progress-{each.provider}", description=_line(each)
-        )
-        for each in progress().providers
-    }
+    artifacts: dict[Provider, UUID] = {}
 
     async def update() -> None:
-        for each in progress().providers:
-            await aupdate_progress_artifact(artifacts[each.provider], _percent(each), _line(each))
+        for each in progress().providers:  # the second one may join later
+            if each.provider in artifacts:
+                await aupdate_progress_artifact(artifacts[each.provider], _percent(each), _line(each))
+            else:
+                artifacts[each.provider] = await acreate_progress_artifact(
+                    _percent(each), key=f"progress-{each.provider}", description=_line(each)
+                )
 
     async def keep_up() -> None:
         while True:
             await asyncio.sleep(PROGRESS_EVERY_S)
             await update()
 
+    await update()
     keeping_up = asyncio.create_task(keep_up())
     try:
         yield

@@ -1,4 +1,7 @@
-"""The audit: list → plan → detect → publish. Also going on with an unfinished run, and asking again."""
+"""The audit: list → plan → detect → publish. Also going on with an unfinished run, and asking again.
+
+Where the second provider waits for the first one, planning and detecting come twice.
+"""
 
 from pathlib import Path
 
@@ -10,7 +13,8 @@ from tasks.units.books import run_of
 from tasks.units.draft import Draft, draft_audit, draft_retry, is_approved
 from tasks.units.lifetime import open_run
 from tasks.units.opening import Home, open_audit, open_home
-from tasks.units.tasks import detect_shard, finish_run, plan_run
+from tasks.units.stages import ask_first, awaits_second
+from tasks.units.tasks import detect_shard, finish_run, plan_run, plan_second_stage
 
 
 @flow(name="audit", persist_result=False)
@@ -72,7 +76,9 @@ async def _plan_and_go_on(draft: Draft) -> str | None:
 
 async def _go_on(home: Home, run_id: str) -> str:
     async with open_run(home, run_id) as run, showing_progress(run.progress):
-        await run.detect(detect_shard)
+        await ask_first(run, detect_shard)
+        if awaits_second(run) and await plan_second_stage(run):
+            await run.detect(detect_shard)
         await finish_run(run)
     await publish_summary(home, run_id)
     return run_id

@@ -15,6 +15,7 @@ from domain.verdicts import Outcome, Risk
 from tasks.units.books import Summary
 from tasks.units.doctor import Check
 from tasks.units.draft import Draft
+from tasks.units.stages import second_of, strategy_of
 
 PLAIN_EVERY_S = 10.0
 """How often progress is written where nobody can redraw a line: a night's log stays readable."""
@@ -128,6 +129,8 @@ def show_plan(console: Console, draft: Draft) -> None:
         )
         for reason, count in totals.skipped.items():
             console.print(f"  skipped, {reason}: {count:,}", highlight=False)
+    if (later := second_stage_line(draft)) is not None:
+        console.print(later, highlight=False)
     table = Table("provider", "calls", "time at the cap", "ends", "cost", box=None, pad_edge=False)
     for each in draft.estimates:
         table.add_row(
@@ -138,6 +141,17 @@ def show_plan(console: Console, draft: Draft) -> None:
             "no price given" if each.cost is None else f"{each.cost:,.2f}",
         )
     console.print(table)
+
+
+def second_stage_line(draft: Draft) -> str | None:
+    """What the second provider will be asked once the first has had its turn; None without such a stage."""
+    strategy, second = strategy_of(draft.spec), second_of(draft.spec)
+    if strategy.first is None or second is None or draft.retry_of is not None:
+        return None
+    if strategy.kind == "failover":
+        return f"[bold]{second}[/]: takes over what {strategy.first} leaves without an answer"
+    control = f", and about {draft.spec.strategy.low_share} of the rest" if strategy.low_share else ""
+    return f"[bold]{second}[/]: asked afterwards where {strategy.first} says mid or high{control}"
 
 
 def show_summary(console: Console, summary: Summary) -> None:

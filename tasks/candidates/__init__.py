@@ -6,11 +6,13 @@ kinds       image or video, by suffix          slices    listing and verdicts si
 vocabulary  the domain's words in SQL          skipped   what is not asked about, and why
 workspace   DuckDB within a memory limit       sharding  visiting order, copies, shard files
 totals      a plan's books                     shards    reading a shard back
-estimate    hours, end and cost of a plan
+estimate    hours, end and cost of a plan      strategy  which provider, for which object
+following   the second stage of a plan
 """
 
 from tasks.candidates.again import plan_again
 from tasks.candidates.estimate import Estimate, estimate
+from tasks.candidates.following import plan_following
 from tasks.candidates.plan import plan
 from tasks.candidates.selection import Selection, SkipReason
 from tasks.candidates.shards import read_shard, shard_path
@@ -25,6 +27,7 @@ __all__ = [
     "estimate",
     "plan",
     "plan_again",
+    "plan_following",
     "read_shard",
     "shard_path",
 ]

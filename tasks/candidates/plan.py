@@ -14,6 +14,7 @@ from tasks.candidates.selection import Selection, SkipReason
 from tasks.candidates.sharding import check_shard_sizes, write_shards
 from tasks.candidates.skipped import count_skipped, skipped_sql, write_skipped
 from tasks.candidates.slices import find_candidates
+from tasks.candidates.strategy import Strategy
 from tasks.candidates.totals import PlanTotals, ProviderTotals
 from tasks.candidates.vocabulary import OBJECT, OBJECT_COLUMNS, VERDICT_COLUMNS
 from tasks.candidates.workspace import MEMORY_LIMIT_BYTES, THREADS, count, open_parquet, workspace
@@ -25,6 +26,7 @@ def plan(
     providers: Mapping[Provider, int],
     selection: Selection,
     out_dir: Path,
+    strategy: Strategy = Strategy(),  # noqa: B008 (frozen)
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     threads: int = THREADS,
 ) -> PlanTotals:
@@ -38,7 +40,8 @@ def plan(
     `out_dir`, where its tables take about twice the listing's uncompressed size while planning.
 
     Args:    listing_files, verdict_files: Parquet parts, any number of them.
-             providers: for each provider to ask, about how many questions make a shard.
+             providers: for each provider to ask, about how many questions make a shard; the first one
+             only where the strategy has a second stage, which `plan_following` plans.
     Raises:  FileExistsError: `out_dir` holds files.  ValueError: no provider, or a shard size below 1.
     """
     check_shard_sizes(providers)
@@ -49,8 +52,8 @@ def plan(
             f"CREATE TEMP VIEW judged AS SELECT {OBJECT}, {selection.reason_sql()} AS reason FROM listing"
         )
         find_candidates(connection, providers, memory_limit_bytes, work_dir)
-        reasons = _reasons(connection, list(providers), selection)
-        write_skipped(connection, _all_skipped_sql(reasons), out_dir)
+        reasons = _reasons(connection, list(providers), selection, strategy)
+        write_skipped(connection, _all_skipped_sql(reasons, strategy), out_dir)
         listed = count(connection, "SELECT count(*) FROM listing")
         totals: dict[Provider, ProviderTotals] = {}
         for provider, questions_per_shard in providers.items():
@@ -58,7 +61,7 @@ def plan(
                 connection,
                 f"SELECT {OBJECT}, media_of(key) AS media, visiting,"
                 f" question_of('{provider}', version, url) AS question,"
-                " 'all' AS asked_because, NULL::DOUBLE AS weight"
+                f" '{strategy.because}' AS asked_because, NULL::DOUBLE AS weight"
                 f" FROM candidate WHERE {reasons[provider]} IS NULL",
                 provider,
                 questions_per_shard,
@@ -69,9 +72,10 @@ def plan(
 
 
 def _reasons(
-    connection: duckdb.DuckDBPyConnection, providers: list[Provider], selection: Selection
+    connection: duckdb.DuckDBPyConnection, providers: list[Provider], selection: Selection, strategy: Strategy
 ) -> dict[Provider, str]:
     """SQL for each provider's reason to skip a candidate; NULL where it is asked."""
+    answered = {provider: strategy.answered_sql(provider, providers) for provider in providers}
     beyond_sample = "false"
     if selection.sample_share is not None:
         beyond_sample = _beyond_share(selection.sample_share)
@@ -79,14 +83,15 @@ def _reasons(
         beyond_sample = _beyond_first(connection, selection.sample_size, "occurrence = 1")
     beyond_limit = "false"
     if selection.limit is not None:
-        is_open = " OR ".join(f"NOT answered_{provider}" for provider in providers)
+        is_open = " OR ".join(f"NOT {each}" for each in answered.values())
         beyond_limit = _beyond_first(
             connection, selection.limit, f"occurrence = 1 AND NOT {beyond_sample} AND ({is_open})"
         )
     return {
         provider: f"CASE WHEN occurrence > 1 THEN '{SkipReason.LISTED_TWICE}'"
         f" WHEN {beyond_sample} THEN '{SkipReason.OUT_OF_SAMPLE}'"
-        f" WHEN answered_{provider} THEN '{SkipReason.ALREADY_ANSWERED}'"
+        f" WHEN {answered[provider]} THEN '{SkipReason.ALREADY_ANSWERED}'"
+        f" WHEN {strategy.elsewhere_sql(provider)} THEN '{SkipReason.OTHER_PROVIDER}'"
         f" WHEN {beyond_limit} THEN '{SkipReason.OVER_LIMIT}' END"
         for provider in providers
     }
@@ -109,10 +114,16 @@ def _beyond_share(share: float) -> str:
     return f"(visiting > '{last}'::UUID)"
 
 
-def _all_skipped_sql(reasons: Mapping[Provider, str]) -> str:
-    return " UNION ALL ".join(
-        (
-            f"SELECT NULL::VARCHAR AS provider, reason, {OBJECT} FROM judged WHERE reason IS NOT NULL",
-            skipped_sql("candidate", reasons),
-        )
-    )
+def _all_skipped_sql(reasons: Mapping[Provider, str], strategy: Strategy) -> str:
+    parts = [f"SELECT NULL::VARCHAR AS provider, reason, {OBJECT} FROM judged WHERE reason IS NOT NULL"]
+    if strategy.kind.has_second_stage:
+        # What the first provider has answered already is not out of the second one's way.
+        for provider, reason in reasons.items():
+            is_answered = f"{reason} = '{SkipReason.ALREADY_ANSWERED}'"
+            mine = f"CASE WHEN {is_answered} THEN {reason} END"
+            everybodys = f"CASE WHEN NOT {is_answered} THEN {reason} END"
+            parts.append(skipped_sql("candidate", {provider: mine}, owner=provider))
+            parts.append(skipped_sql("candidate", {provider: everybodys}))
+    else:
+        parts.append(skipped_sql("candidate", reasons))
+    return " UNION ALL ".join(parts)

@@ -29,7 +29,12 @@ class SkipReason(StrEnum):
     LISTED_TWICE = "listed_twice"  # the same url and version again, e.g. in overlapping inventories
     OUT_OF_SAMPLE = "out_of_sample"
     ALREADY_ANSWERED = "already_answered"  # a final outcome in an earlier run of this home
+    OTHER_PROVIDER = "other_provider"  # a split puts it to the other one
     OVER_LIMIT = "over_limit"
+    FIRST_UNDECIDED = "first_undecided"  # cascade: no final outcome of the first provider
+    FIRST_WITHOUT_SCORE = "first_without_score"  # cascade: the first refused it, or it is unfit
+    FIRST_SAYS_LOW = "first_says_low"  # cascade
+    FIRST_ANSWERED = "first_answered"  # failover
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,15 @@ def skipped_path(plan_dir: Path) -> Path:
     return plan_dir / "skipped-00001.parquet"
 
 
-def skipped_sql(table: str, reasons: Mapping[Provider, str]) -> str:
-    """Skipped rows of a table: one for all providers where they share the reason, else one for each."""
+def skipped_sql(table: str, reasons: Mapping[Provider, str], owner: Provider | None = None) -> str:
+    """Skipped rows of a table: one for all providers where they share the reason, else one for each.
+
+    `owner`: the one provider that all these rows count for, where others are decided upon elsewhere.
+    """
     shared = " AND ".join(f"{one} = {other}" for one in reasons.values() for other in reasons.values())
     parts = [
-        f"SELECT NULL::VARCHAR AS provider, {next(iter(reasons.values()))} AS reason, {OBJECT}"
+        f"SELECT {'NULL::VARCHAR' if owner is None else literal(owner)} AS provider,"
+        f" {next(iter(reasons.values()))} AS reason, {OBJECT}"
         f" FROM {table} WHERE {shared}"
     ]
     if len(reasons) > 1:

@@ -28,12 +28,14 @@ def find_candidates(
     providers: Collection[Provider],
     memory_limit_bytes: int,
     work_dir: Path,
+    judged_by: Provider | None = None,
 ) -> None:
     """Creates the view `candidate` from the views `judged` and `verdict`, in visiting order.
 
     It holds the rows that `judged` gives no reason against: the object's columns, `version`, `visiting`,
     `occurrence` (1, and more for each further row of the same url and version) and for each provider
-    `answered_<p>`, true where the verdicts hold a final outcome. Which of several rows is the first
+    `answered_<p>`, true where the verdicts hold a final outcome. With `judged_by` it holds `risk` too, the
+    last level that provider gave. Which of several rows is the first
     does not hang on the order of the listing: all its columns decide.
     """
     rows = max(count(connection, f"SELECT count(*) FROM {view}") for view in ("judged", "verdict"))
@@ -44,7 +46,7 @@ def find_candidates(
     _deal(
         connection,
         f"SELECT * FROM verdict WHERE outcome IN ({FINAL_OUTCOMES}) AND provider IN ({names})",
-        "provider",
+        "provider" if judged_by is None else "provider, settled_at, risk",
         slices,
         answers,
     )
@@ -57,6 +59,7 @@ def find_candidates(
             objects / f"slice={number}",
             answers / f"slice={number}",
             candidates / f"slice-{number:02d}.parquet",
+            judged_by,
         )
     open_parquet(
         connection,
@@ -68,6 +71,7 @@ def find_candidates(
             "visiting": "UUID",
             "occurrence": "BIGINT",
             **{f"answered_{provider}": "BOOLEAN" for provider in providers},
+            **({} if judged_by is None else {"risk": "VARCHAR"}),
         },
     )
 
@@ -92,6 +96,7 @@ def _join_slice(
     objects: Path,
     answers: Path,
     path: Path,
+    judged_by: Provider | None,
 ) -> None:
     """Writes one slice's candidates in visiting order, and frees the space its files took."""
     hashed = {"version": "VARCHAR", "visiting": "UUID"}
@@ -105,7 +110,11 @@ def _join_slice(
         connection,
         "slice_answer",
         sorted(answers.glob("*.parquet")),
-        {"provider": "VARCHAR", **hashed},
+        {
+            "provider": "VARCHAR",
+            **hashed,
+            **({} if judged_by is None else {"settled_at": "TIMESTAMPTZ", "risk": "VARCHAR"}),
+        },
     )
     has_answer = ", ".join(
         f"bool_or(provider = '{provider}') AS answered_{provider}" for provider in providers
@@ -113,6 +122,9 @@ def _join_slice(
     flags = ", ".join(
         f"coalesce(answered_{provider}, false) AS answered_{provider}" for provider in providers
     )
+    if judged_by is not None:
+        has_answer += f", arg_max(risk, settled_at) FILTER (provider = '{judged_by}') AS risk"
+        flags += ", risk"
     connection.execute(
         f"COPY (SELECT {OBJECT}, version, visiting, row_number() OVER (PARTITION BY visiting"
         " ORDER BY etag, size_bytes, last_modified, version_id, store, bucket, key) AS occurrence,"

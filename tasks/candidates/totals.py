@@ -19,6 +19,7 @@ class ProviderTotals:
     copies: int  # questions whose verdict repeats that of a byte-identical object
     bytes_to_fetch: int  # size of the objects asked about; copies are not fetched
     shards: tuple[Shard, ...]
+    handed_over: int = 0  # questions that the other provider took over; then the shards are closed
 
     @property
     def calls(self) -> int:
@@ -28,7 +29,7 @@ class ProviderTotals:
     @property
     def balance(self) -> Balance:
         """The books before the first answer."""
-        return Balance(self.provider, self.listed, self.skipped, self.asked)
+        return Balance(self.provider, self.listed, self.skipped, self.asked, handed_over=self.handed_over)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class PlanTotals:
                     "copies": totals.copies,
                     "calls": totals.calls,  # for readers; from_json derives it
                     "bytes_to_fetch": totals.bytes_to_fetch,
+                    "handed_over": totals.handed_over,
                     "questions_by_shard": [shard.questions for shard in totals.shards],
                 }
                 for provider, totals in self.providers.items()
@@ -88,6 +90,7 @@ class PlanTotals:
                         Shard(Provider(name), number, questions)
                         for number, questions in enumerate(totals["questions_by_shard"], start=1)
                     ),
+                    handed_over=totals.get("handed_over", 0),
                 )
                 for name, totals in document["providers"].items()
             }

@@ -50,6 +50,8 @@ def macros() -> list[str]:
     question_of(provider, version, url)                        as domain.questions.question_id
     digits_of(question)                                        its 32 hex digits
     visiting_of(version, url)                                  the place in the visiting order
+    split_of(etag, size_bytes, version, url)                   the draw for a provider; copies share it
+    control_of(version, url)                                   the draw for a cascade's control share
     media_of(key)                                              image, video or other, by suffix
 
     The visiting order is a keyed hash of the object alone: every prefix of it is a simple random sample,
@@ -67,5 +69,10 @@ def macros() -> list[str]:
         " left(sha256(provider || chr(10) || version || chr(10) || url), 32)::UUID",
         "CREATE TEMP MACRO visiting_of(version, url) AS"
         " left(sha256('facesweep-order' || chr(10) || version || chr(10) || url), 32)::UUID",
+        "CREATE TEMP MACRO split_of(etag, size_bytes, version, url) AS"
+        " left(sha256('facesweep-split' || chr(10)"
+        " || coalesce(nullif(etag, '') || '-' || size_bytes, version || chr(10) || url)), 32)::UUID",
+        "CREATE TEMP MACRO control_of(version, url) AS"
+        " left(sha256('facesweep-control' || chr(10) || version || chr(10) || url), 32)::UUID",
         f"CREATE TEMP MACRO media_of(key) AS CASE {kinds} ELSE '{MediaKind.OTHER}' END",
     ]

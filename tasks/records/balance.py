@@ -45,6 +45,8 @@ def explain(balance: Balance) -> list[str]:
         listed += f": does not balance, {-missing:,} in more than one place"
 
     outcomes = [_sum(balance.outcomes[name], name) for name in Outcome if balance.outcomes.get(name)]
+    if balance.handed_over:
+        outcomes.append(_sum(balance.handed_over, "handed over to the other provider"))
     pending = max(balance.pending, 0)
     asked = f"{balance.provider}: {_sum(balance.asked, 'asked')} = " + " + ".join(
         [*outcomes, _sum(pending, "pending")]

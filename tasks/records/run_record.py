@@ -50,6 +50,7 @@ class RunRecord:
     processing_record: Mapping[str, Any] | None = None  # why this processing is allowed
     stop_reason: str | None = None  # one sentence, when the run did not end by itself
     retry_of: str | None = None  # the run whose failed questions this one asks again
+    handed_over: str | None = None  # one sentence: why the second provider took over from the first
     extra: Mapping[str, Any] = field(default_factory=dict)  # fields of newer versions, kept
 
 
@@ -158,6 +159,7 @@ def _books_to_json(books: ProviderBooks) -> dict[str, Any]:
         "skipped": dict(balance.skipped),
         "asked": balance.asked,
         "outcomes": dict(balance.outcomes),
+        "handed_over": balance.handed_over,
         "pending": balance.pending,
         "balanced": balance.is_balanced,
         "calls": books.calls,
@@ -177,6 +179,7 @@ def _books_from_json(document: Mapping[str, Any]) -> ProviderBooks:
             skipped=dict(document["skipped"]),
             asked=document["asked"],
             outcomes={Outcome(name): count for name, count in document["outcomes"].items()},
+            handed_over=document.get("handed_over", 0),
         ),
         calls=document.get("calls", 0),
         throttled=document.get("throttled", 0),

@@ -8,12 +8,12 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from domain.errors import UsageError
+from domain.verdicts import Provider
 from tasks.settings.spec import Spec
 
 PLANNED_KEYS = {
     ("source", "inventory"): "listing from an inventory",
     ("budget",): "budgets",
-    ("strategy", "first"): "strategies other than 'all'",
     ("providers", "tencent", "encryption"): "whole-body encryption",
     ("providers", "tencent", "public_key"): "whole-body encryption",
 }
@@ -58,10 +58,25 @@ def spec_of(data: dict[str, Any], origin: str) -> Spec:
         raise UsageError(
             f"{origin}: [providers] asks nobody: add [providers.tencent] or [providers.aliyun] (or both)"
         )
+    _check_strategy(spec, origin)
     after, before = spec.source.modified_after, spec.source.modified_before
     if after and before and after >= before:
         raise UsageError(f"{origin}: source.modified_after is not before source.modified_before")
     return spec
+
+
+def _check_strategy(spec: Spec, origin: str) -> None:
+    """Raises UsageError unless the strategy's keys fit each other and the providers asked."""
+    strategy = spec.strategy
+    if strategy.kind != "all" and len(spec.asked) < len(Provider):
+        raise UsageError(
+            f"{origin}: strategy.kind {strategy.kind!r} is about two providers: give [providers.tencent] and "
+            "[providers.aliyun], or remove [strategy]"
+        )
+    if strategy.first is not None and strategy.kind not in ("cascade", "failover"):
+        raise UsageError(f"{origin}: strategy.first means something for 'cascade' and 'failover' only")
+    if strategy.low_fraction and strategy.kind != "cascade":
+        raise UsageError(f"{origin}: strategy.low_share means something for 'cascade' only")
 
 
 def _anchored(spec: Spec, folder: Path) -> Spec:

@@ -31,6 +31,13 @@ def _sample(value: bool | int | str) -> int | str:
     return value
 
 
+def _percent(text: str) -> str:
+    share = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", text)
+    if share is None or float(share[1]) > 100:
+        raise ValueError('must be a share from 0% to 100%, such as "5%"')
+    return text
+
+
 def _store_endpoint(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -116,7 +123,14 @@ class Providers(_Section):
 class Strategy(_Section):
     """`[strategy]`: which provider is asked about which object."""
 
-    kind: Literal["all"] = "all"
+    kind: Literal["all", "cascade", "split", "failover"] = "all"
+    first: Provider | None = None
+    low_share: Annotated[str, AfterValidator(_percent)] = "0%"
+
+    @property
+    def low_fraction(self) -> float:
+        """`low_share` as a number from 0 to 1."""
+        return float(self.low_share.rstrip("% ")) / 100
 
 
 class Spec(_Section):

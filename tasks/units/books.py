@@ -8,7 +8,6 @@ from typing import Any
 import pyarrow as pa
 
 from domain.errors import UsageError
-from tasks.candidates import PlanTotals
 from tasks.records import run_record
 from tasks.records.balance import Tally, explain
 from tasks.records.home import Home
@@ -16,7 +15,7 @@ from tasks.records.queries import read_tallies
 from tasks.records.run_record import RunRecord, books_of
 from tasks.reports.findings import Findings, find
 from tasks.reports.query import select
-from tasks.units.draft import PLAN_FILE
+from tasks.units.stages import read_totals
 
 
 def runs_of(home: Home) -> list[RunRecord]:
@@ -89,7 +88,7 @@ def _current(home: Home, record: RunRecord) -> RunRecord:
     if record.status.is_over or not journal.exists():
         return record
     tallies = read_tallies(journal)
-    totals = PlanTotals.from_json(home.read_json(f"plans/run={record.run_id}/{PLAN_FILE}"))
+    totals = read_totals(home, record.run_id)
     return replace(
         record,
         books=tuple(

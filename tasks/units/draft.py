@@ -1,7 +1,6 @@
 """Drafts: list and plan where no reader looks; then adopt the plan as a run, or throw it away."""
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -12,7 +11,7 @@ from pathlib import Path
 from domain.errors import UsageError
 from domain.objects import ObjectRef
 from domain.runs import Progress, RunStatus, new_run_id
-from domain.verdicts import Outcome, Provider
+from domain.verdicts import Outcome
 from tasks.buckets.bucket import parse_location
 from tasks.buckets.listing import write_listing
 from tasks.candidates import Estimate, PlanTotals, Selection, estimate, plan, plan_again
@@ -24,14 +23,8 @@ from tasks.records.lock import RunLock
 from tasks.records.run_record import RunRecord, books_of
 from tasks.settings import Spec
 from tasks.units.opening import open_bucket, versions
+from tasks.units.stages import PLAN_FILE, second_of, shard_sizes, strategy_of
 from tasks.units.watching import tell
-
-SHARD_S = 600.0
-"""What a shard takes at the cap: long beside a task's overhead, short beside what a lost machine may cost."""
-
-LEAST_SHARD = 100
-
-PLAN_FILE = "plan.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +96,15 @@ async def draft_audit(
         await asyncio.to_thread(write_listing, _told(bucket.list_batches()), folder / "listing")
         tell(Progress("planning"))
         await asyncio.to_thread(home.refresh, "verdicts")
+        second = second_of(spec)
         totals = await asyncio.to_thread(
             plan,
             sorted((folder / "listing").glob("*.parquet")),
             home.paths("verdicts/provider=*/run=*/*.parquet"),
-            _shard_sizes(spec),
+            {provider: size for provider, size in shard_sizes(spec).items() if provider is not second},
             selection,
             folder / "plan",
+            strategy_of(spec),
         )
         yield _draft(home, spec, run_id, folder, totals)
 
@@ -132,7 +127,7 @@ async def draft_retry(home: Home, run_id: str, outcomes: Collection[Outcome]) ->
             home.paths("verdicts/provider=*/run=*/*.parquet"),
             run_id,
             outcomes,
-            _shard_sizes(spec),
+            shard_sizes(spec),
             folder / "plan",
         )
         yield _draft(home, spec, None, folder, totals, retry_of=run_id)
@@ -178,12 +173,6 @@ def _draft(
         if provider in totals.providers
     )
     return Draft(home, spec, run_id or new_run_id(now), folder, totals, estimates, retry_of)
-
-
-def _shard_sizes(spec: Spec) -> dict[Provider, int]:
-    return {
-        provider: max(LEAST_SHARD, math.ceil(table.qps * SHARD_S)) for provider, table in spec.asked.items()
-    }
 
 
 def _told(batches: Iterator[list[ObjectRef]]) -> Iterator[list[ObjectRef]]:

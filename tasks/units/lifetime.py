@@ -2,15 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from domain.errors import Denied, FacesweepError, Stopped, StoreDenied, UsageError
 from domain.runs import RunStatus
+from domain.verdicts import Provider, Verdict
 from tasks.buckets.bucket import parse_location
-from tasks.candidates import PlanTotals
 from tasks.media.workers import MediaWorkers
 from tasks.pacing.lane import Lane
 from tasks.pacing.retry import RetryPolicy
@@ -23,9 +23,9 @@ from tasks.records.run_record import RunRecord, books_of
 from tasks.settings import decoder_environment, spec_of
 from tasks.shard.line import Line
 from tasks.shard.memory import HeldBytes
-from tasks.units.draft import PLAN_FILE
 from tasks.units.opening import limits_of, open_bucket, open_detector, open_session
 from tasks.units.run import OpenRun
+from tasks.units.stages import read_totals
 
 
 @asynccontextmanager
@@ -44,18 +44,18 @@ async def open_run(home: Home, run_id: str) -> AsyncIterator[OpenRun]:
         stack.enter_context(RunLock(home.lock_path(run_id), run_id))
         spec = spec_of(dict(record.spec), f"the spec of run {run_id}")
         await asyncio.to_thread(home.refresh, f"plans/run={run_id}")
-        totals = PlanTotals.from_json(home.read_json(f"plans/run={run_id}/{PLAN_FILE}"))
+        totals = read_totals(home, run_id)
         journal = await stack.enter_async_context(Journal(home.journal_path(run_id), run_id))
         await parts.restore(journal, home)
-        run = OpenRun(home, spec, record, totals, journal, await journal.tallies())
         session = await stack.enter_async_context(open_session())
         workers = await stack.enter_async_context(MediaWorkers(environment=decoder_environment()))
         source = spec.source
         bucket = open_bucket(parse_location(source.url), source.endpoint_url, source.region, session)
         held = HeldBytes()
-        for provider in totals.providers:
+
+        def open_line(provider: Provider, recorded: Callable[[Verdict], None]) -> Line:
             table = spec.asked[provider]
-            run.lines[provider] = Line(
+            return Line(
                 run_id=run_id,
                 audit=spec.audit.name,
                 bucket=bucket,
@@ -68,9 +68,11 @@ async def open_run(home: Home, run_id: str) -> AsyncIterator[OpenRun]:
                 home=home,
                 price_per_call=table.price_per_call,
                 code_version=str(record.versions["facesweep"]),
-                recorded=run.count,
+                recorded=recorded,
                 held=held,
             )
+
+        run = OpenRun(home, spec, record, totals, journal, await journal.tallies(), open_line)
         await run.save(RunStatus.RUNNING)
         try:
             yield run

@@ -9,11 +9,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from domain.errors import FacesweepError, Stopped
-from domain.runs import Progress, ProviderProgress, RunStatus, Shard
+from domain.runs import Balance, Progress, ProviderProgress, RunStatus, Shard
 from domain.verdicts import Outcome, Provider, Verdict
-from tasks.candidates import PlanTotals, read_shard, shard_path
+from tasks.candidates import PlanTotals, ProviderTotals, read_shard, shard_path
 from tasks.records import parts, run_record
-from tasks.records.balance import Tally, explain
+from tasks.records.balance import Tally, balance_of, explain
 from tasks.records.home import Home, HomeUnwritable
 from tasks.records.journal import Journal
 from tasks.records.run_record import RunRecord, books_of
@@ -30,6 +30,7 @@ SHARDS_AT_ONCE = 2
 TELL_EVERY_S = 0.5
 SAVE_EVERY_S = 15.0
 
+OpenLine = Callable[[Provider, Callable[[Verdict], None]], Line]
 DetectShard = Callable[["OpenRun", Shard], Awaitable[None]]
 
 
@@ -44,10 +45,12 @@ class OpenRun:
         totals: PlanTotals,
         journal: Journal,
         tallies: dict[Provider, Tally],
+        open_line: OpenLine,
     ) -> None:
         self.home, self.spec, self.record, self.totals = home, spec, record, totals
         self.journal = journal
-        self.lines: dict[Provider, Line] = {}
+        self._open_line = open_line
+        self.lines = {provider: open_line(provider, self.count) for provider in totals.providers}
         self._outcomes = {
             provider: dict(tallies[provider].outcomes) if provider in tallies else {}
             for provider in totals.providers
@@ -113,6 +116,8 @@ class OpenRun:
 
         async with _imports_uncollected(), self._attended(), asyncio.TaskGroup() as providers:
             for totals in self.totals.providers.values():
+                if totals.handed_over:
+                    continue
                 providers.create_task(provider_shards(totals.shards))
         if ends:
             raise ends[0]
@@ -126,6 +131,18 @@ class OpenRun:
         path = shard_path(self.home.path(f"plans/run={self.run_id}"), shard)
         await stream(self.lines[shard.provider], read_shard(path))
         await self.publish(shard.provider)
+
+    def enter(self, first: ProviderTotals, second: ProviderTotals) -> None:
+        """The second stage is planned: from now on the second provider is asked, and the first no more."""
+        self.totals = PlanTotals({first.provider: first, second.provider: second})
+        self.lines[second.provider] = self._open_line(second.provider, self.count)
+        self._outcomes[second.provider] = {}
+        self._publishing[second.provider] = asyncio.Lock()
+
+    async def balance_of(self, provider: Provider) -> Balance:
+        """One provider's books as they stand now."""
+        tallies = await self.journal.tallies()
+        return balance_of(self.totals.providers[provider].balance, tallies.get(provider, Tally()))
 
     async def publish(self, provider: Provider | None = None) -> None:
         """What is settled and not published yet becomes Parquet parts of the home.

@@ -12,6 +12,7 @@ from domain.runs import Shard
 from tasks.records.run_record import RunRecord
 from tasks.units.draft import Draft, adopt
 from tasks.units.run import OpenRun
+from tasks.units.stages import plan_second
 
 
 @task(name="plan", cache_policy=NO_CACHE, persist_result=False, retries=0)
@@ -30,6 +31,12 @@ async def plan_run(draft: Draft) -> RunRecord:
 async def detect_shard(run: OpenRun, shard: Shard) -> None:
     """Take one shard's open questions to their final rows and publish them."""
     await run.detect_shard(shard)
+
+
+@task(name="plan-second", cache_policy=NO_CACHE, persist_result=False, retries=0)
+async def plan_second_stage(run: OpenRun) -> bool:
+    """Plan what the second provider is asked, where the strategy lets it wait for the first."""
+    return await plan_second(run)
 
 
 @task(name="publish", cache_policy=NO_CACHE, persist_result=False, retries=0)

@@ -166,6 +166,7 @@ def test_a_run_record_is_json_that_other_programs_can_read(tmp_path: Path) -> No
             "skipped": {"not_media": 100, "out_of_sample": 50},
             "asked": 850,
             "outcomes": {"scored": 800, "failed": 20},
+            "handed_over": 0,
             "pending": 30,
             "balanced": True,
             "calls": 830,

@@ -165,7 +165,6 @@ def test_a_spec_that_asks_nobody_is_refused() -> None:
     [
         ({"source__inventory": "s3://inv/manifest.json"}, "source.inventory: listing from an inventory"),
         ({"budget": {"calls": 1}}, "budget: budgets"),
-        ({"strategy__first": "tencent"}, "strategy.first: strategies other than 'all'"),
         ({"providers__tencent__encryption": "none"}, "providers.tencent.encryption: whole-body encryption"),
     ],
 )
@@ -173,9 +172,39 @@ def test_a_key_of_a_later_version_is_refused_and_never_ignored(changes: dict[str
     assert refusal(**changes) == f"{what} is not part of this version of facesweep; remove the key"
 
 
+# --- the strategy ---
+
+BOTH = {"providers__tencent": {}, "providers__aliyun": {}}
+
+
+def test_without_a_strategy_every_provider_is_asked_about_every_object() -> None:
+    assert spec_of(data(**BOTH), "kyc.toml").strategy.kind == "all"
+
+
 @pytest.mark.parametrize("kind", ["cascade", "split", "failover"])
-def test_a_strategy_of_a_later_version_is_refused(kind: str) -> None:
-    assert refusal(strategy__kind=kind).startswith("strategy.kind: ")
+def test_a_strategy_for_two_needs_two_providers(kind: str) -> None:
+    assert spec_of(data(strategy__kind=kind, **BOTH), "kyc.toml").strategy.kind == kind
+    assert "is about two providers: give [providers.tencent] and" in refusal(strategy__kind=kind)
+
+
+def test_a_control_share_is_a_percentage() -> None:
+    spec = spec_of(data(strategy={"kind": "cascade", "low_share": "2.5%"}, **BOTH), "kyc.toml")
+    assert spec.strategy.low_fraction == 0.025
+
+
+@pytest.mark.parametrize(
+    ("strategy", "what"),
+    [
+        ({"kind": "cascad"}, "strategy.kind: "),
+        ({"kind": "cascade", "first": "baidu"}, "strategy.first: "),
+        ({"kind": "cascade", "low_share": "5"}, "strategy.low_share: must be a share from 0% to 100%"),
+        ({"kind": "cascade", "low_share": "101%"}, "strategy.low_share: must be a share"),
+        ({"kind": "split", "first": "aliyun"}, "strategy.first means something for 'cascade' and 'failover'"),
+        ({"kind": "failover", "low_share": "5%"}, "strategy.low_share means something for 'cascade' only"),
+    ],
+)
+def test_a_strategy_that_cannot_be_meant_is_refused(strategy: dict[str, str], what: str) -> None:
+    assert refusal(strategy=strategy, **BOTH).startswith(what)
 
 
 # --- credentials ---

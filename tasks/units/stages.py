@@ -1,0 +1,136 @@
+"""The stages of a run: one for most strategies, two where the second provider depends on the first."""
+
+import asyncio
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domain.errors import Denied
+from domain.verdicts import Provider
+from tasks.candidates import PlanTotals, plan_following
+from tasks.candidates.strategy import Strategy, StrategyKind
+from tasks.records.home import Home
+from tasks.settings import Spec
+
+if TYPE_CHECKING:
+    from tasks.units.run import DetectShard, OpenRun
+
+PLAN_FILE = "plan.json"
+SECOND_PLAN_FILE = "plan-2.json"
+
+SHARD_S = 600.0
+"""What a shard takes at the cap: long beside a task's overhead, short beside what a lost machine may cost."""
+
+LEAST_SHARD = 100
+
+
+def strategy_of(spec: Spec) -> Strategy:
+    """The spec's strategy; the first provider is Tencent where the spec names none."""
+    table = spec.strategy
+    kind = StrategyKind(table.kind)
+    return Strategy(
+        kind=kind,
+        first=(table.first or Provider.TENCENT) if kind.has_second_stage else None,
+        low_share=table.low_fraction,
+        caps_per_s={provider: each.qps for provider, each in spec.asked.items()},
+    )
+
+
+def second_of(spec: Spec) -> Provider | None:
+    """The provider that waits for the other one; None where both are asked at once."""
+    first = strategy_of(spec).first
+    return None if first is None else next(each for each in Provider if each is not first)
+
+
+def shard_sizes(spec: Spec) -> dict[Provider, int]:
+    """About how many questions make a shard, by provider asked."""
+    return {
+        provider: max(LEAST_SHARD, math.ceil(table.qps * SHARD_S)) for provider, table in spec.asked.items()
+    }
+
+
+def read_totals(home: Home, run_id: str) -> PlanTotals:
+    """A run's plan in numbers, of both stages where there are two.
+
+    Raises:
+        UsageError: the plan cannot be read; names the file.
+    """
+    folder = f"plans/run={run_id}"
+    first = PlanTotals.from_json(home.read_json(f"{folder}/{PLAN_FILE}"))
+    if not home.path(f"{folder}/{SECOND_PLAN_FILE}").exists():
+        return first
+    second = PlanTotals.from_json(home.read_json(f"{folder}/{SECOND_PLAN_FILE}"))
+    return PlanTotals({**first.providers, **second.providers})
+
+
+def awaits_second(run: "OpenRun") -> bool:
+    """Whether the run's second stage is still to be planned. A retry has none: the next audit catches up."""
+    second = second_of(run.spec)
+    return second is not None and second not in run.totals.providers and run.record.retry_of is None
+
+
+async def ask_first(run: "OpenRun", detect_shard: "DetectShard") -> None:
+    """Take every question planned so far to its final row.
+
+    Where the strategy is `failover`, a first provider that refuses its account does not end the run: the
+    second one takes over what is left.
+
+    Raises:
+        Denied, Stopped, and what else `OpenRun.detect` raises.
+    """
+    try:
+        await run.detect(detect_shard)
+    except Denied as denied:
+        is_first = denied.provider is strategy_of(run.spec).first
+        if not (is_first and run.spec.strategy.kind == "failover" and awaits_second(run)):
+            raise
+        run.record = replace(run.record, handed_over=str(denied))
+
+
+async def plan_second(run: "OpenRun") -> bool:
+    """Plan what the second provider is asked, now that the first has had its turn; whether it has questions.
+
+    Made once: a run that goes on finds it. The first provider's open questions are the second one's now.
+
+    Raises:
+        HomeUnwritable: nothing was asked; names the path and why.
+    """
+    if not awaits_second(run):
+        return False
+    home, folder = run.home, f"plans/run={run.run_id}"
+    strategy, second = strategy_of(run.spec), second_of(run.spec)
+    assert strategy.first is not None  # noqa: S101 - a strategy with a second stage has a first provider
+    assert second is not None  # noqa: S101 - likewise
+    await run.publish()
+    await asyncio.to_thread(home.refresh, "verdicts")
+    first = run.totals.providers[strategy.first]
+    with home.staging() as staged:
+        totals = await asyncio.to_thread(
+            plan_following,
+            first,
+            # By name: an attempt that a crash cut short may have left files of the second provider.
+            [
+                *home.paths(f"{folder}/provider={strategy.first}/*.parquet"),
+                *home.paths(f"{folder}/skipped-00001.parquet"),
+            ],
+            home.paths("verdicts/provider=*/run=*/*.parquet"),
+            second,
+            shard_sizes(run.spec)[second],
+            strategy,
+            staged / "plan",
+        )
+        # File by file, so that a crash between two of them leaves nothing in the way of the next attempt.
+        for path in sorted((staged / "plan").rglob("*.parquet")):
+            await asyncio.to_thread(home.adopt, path, f"{folder}/{_place(path, staged / 'plan')}")
+    open_questions = replace(first, handed_over=(await run.balance_of(strategy.first)).pending)
+    document = PlanTotals({strategy.first: open_questions, second: totals}).to_json()
+    await asyncio.to_thread(home.write_json, f"{folder}/{SECOND_PLAN_FILE}", document)
+    run.enter(open_questions, totals)
+    return bool(totals.shards)
+
+
+def _place(path: Path, plan: Path) -> str:
+    """Where a file of the second stage lies among those of the first."""
+    relative = path.relative_to(plan).as_posix()
+    return relative.replace("skipped-00001", "skipped-00002")
