@@ -86,6 +86,14 @@ def add_run_id(parser: argparse.ArgumentParser, which: str = "which run (default
     parser.add_argument("--run-id", type=run_id, help=which)
 
 
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Where rows go, and in which form."""
+    parser.add_argument(
+        "--format", choices=["table", "csv", "json", "parquet"], help="default: table on a terminal, else csv"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
+
+
 def count(text: str) -> int:
     """A number of at least 1, as an option's type."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:

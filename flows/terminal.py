@@ -12,7 +12,7 @@ from rich.text import Text
 
 from domain.runs import Progress, ProviderProgress
 from domain.verdicts import Outcome, Risk
-from tasks.units.books import Summary
+from tasks.units.books import RunRecord, Summary
 from tasks.units.doctor import Check
 from tasks.units.draft import Draft
 from tasks.units.stages import second_of, strategy_of
@@ -210,6 +210,38 @@ def show_runs(console: Console, summaries: Sequence[Summary]) -> None:
     for summary in summaries:
         show_summary(console, summary)
         console.print()
+
+
+def runs_table(records: Sequence[RunRecord]) -> Table:
+    """One line for each run."""
+    table = Table(
+        "run",
+        "started",
+        "status",
+        "took",
+        "asked",
+        "settled",
+        "calls",
+        "cost",
+        "of",
+        box=None,
+        pad_edge=False,
+    )
+    for record in records:
+        balances = [books.balance for books in record.books]
+        costs = [books.cost for books in record.books if books.cost is not None]
+        table.add_row(
+            record.run_id,
+            _moment(record.started_at),
+            record.status,
+            _duration(((record.ended_at or record.updated_at) - record.started_at).total_seconds() / 3600),
+            f"{sum(each.asked for each in balances):,}",
+            f"{sum(sum(each.outcomes.values()) for each in balances):,}",
+            f"{sum(books.calls for books in record.books):,}",
+            f"{sum(costs):,.2f}" if costs else "-",
+            f"retry of {record.retry_of}" if record.retry_of else record.audit,
+        )
+    return table
 
 
 def show_check(console: Console, check: Check) -> None:

@@ -5,11 +5,10 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from domain.errors import UsageError
 from flows.consoles import OUT
-from flows.options import Verbs, add_home, add_run_id, home_of
+from flows.options import Verbs, add_home, add_output, add_run_id, home_of
 
 
 def register(verbs: Verbs) -> None:
@@ -17,6 +16,20 @@ def register(verbs: Verbs) -> None:
     status_ = verbs.add("status", status, "the books of each run", "facesweep status audits/kyc-nightly")
     add_home(status_)
     status_.add_argument("--json", action="store_true", help="run records as JSON")
+
+    runs_ = verbs.add("runs", runs, "one line for each run", "facesweep runs audits/kyc-nightly")
+    add_home(runs_)
+
+    skipped_ = verbs.add(
+        "skipped",
+        skipped,
+        "every object a run did not ask about, with the reason",
+        "facesweep skipped audits/kyc-nightly --reason too_large --output too-large.csv",
+    )
+    add_home(skipped_)
+    add_run_id(skipped_)
+    skipped_.add_argument("--reason", help="of this reason only (default: all)")
+    add_output(skipped_)
 
     report_ = verbs.add("report", report, "what a run found", "facesweep report audits/kyc-nightly")
     add_home(report_)
@@ -31,12 +44,7 @@ def register(verbs: Verbs) -> None:
     add_home(verdicts_)
     verdicts_.add_argument("--sql", required=True, help="one SELECT")
     add_run_id(verdicts_, "of this run only (default: all)")
-    verdicts_.add_argument(
-        "--format", choices=["table", "csv", "json", "parquet"], help="default: table on a terminal, else csv"
-    )
-    verdicts_.add_argument(
-        "--output", type=Path, metavar="FILE", help="write there instead of to the terminal"
-    )
+    add_output(verdicts_)
 
 
 async def status(options: argparse.Namespace) -> int:
@@ -53,6 +61,29 @@ async def status(options: argparse.Namespace) -> int:
         raise UsageError(f"{options.home} holds no runs: is it an audit's home?")
     else:
         show_runs(OUT, [summary_of(home, record.run_id) for record in runs])
+    return 0
+
+
+async def runs(options: argparse.Namespace) -> int:
+    """One line for each run, oldest first."""
+    from flows.terminal import runs_table
+    from tasks.units.books import runs_of
+
+    found = runs_of(home_of(options))
+    if not found:
+        raise UsageError(f"{options.home} holds no runs: is it an audit's home?")
+    OUT.print(runs_table(found))
+    return 0
+
+
+async def skipped(options: argparse.Namespace) -> int:
+    """Every object that a run did not ask about."""
+    from flows.query_output import write_rows
+    from tasks.units.books import run_of, skipped_of
+
+    home = home_of(options)
+    rows = skipped_of(home, run_of(home, options.run_id), options.reason)
+    write_rows(OUT, rows, options.format, options.output)
     return 0
 
 

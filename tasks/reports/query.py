@@ -19,18 +19,22 @@ def connect(verdict_files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
     """
     if not verdict_files:
         raise UsageError("no verdicts are published here yet")
-    connection = duckdb.connect()
-    connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute("SET enable_progress_bar = false")  # it would be drawn into our output
-    names = ", ".join(_literal(str(path)) for path in verdict_files)
-    # The folder names repeat columns the files hold themselves.
-    view = f"CREATE VIEW verdicts AS SELECT * FROM read_parquet([{names}], hive_partitioning = false)"  # noqa: S608
-    try:
-        connection.execute(view)
-    except duckdb.Error as error:
-        raise UsageError(f"the verdicts cannot be read: {str(error).splitlines()[0]}") from None
-    return connection
+    return _connect("verdicts", verdict_files)
+
+
+def skipped(plan_files: Sequence[Path], reason: str | None = None) -> pa.RecordBatchReader:
+    """The objects that plans left out, by key, with the reason; `provider` is null where it holds for all.
+
+    Raises:
+        UsageError: a file is damaged; names it.
+    """
+    connection = _connect("skipped", plan_files)
+    rows = connection.sql(
+        "SELECT reason, provider, url, version_id, etag, size_bytes, last_modified FROM skipped"
+        " WHERE $reason IS NULL OR reason = $reason ORDER BY url, provider",
+        params={"reason": reason},
+    )
+    return rows.to_arrow_reader()
 
 
 def select(verdict_files: Sequence[Path], sql: str) -> pa.RecordBatchReader:
@@ -51,6 +55,24 @@ def select(verdict_files: Sequence[Path], sql: str) -> pa.RecordBatchReader:
     if reader is None:
         raise UsageError("--sql: the statement gives no rows")
     return reader
+
+
+def _connect(view: str, files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
+    """A connection with one view over Parquet files."""
+    connection = duckdb.connect()
+    connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")  # it would be drawn into our output
+    names = ", ".join(_literal(str(path)) for path in files)
+    try:
+        # The folder names repeat columns the files hold themselves.
+        connection.execute(
+            f"CREATE VIEW {view} AS SELECT * FROM read_parquet([{names}], hive_partitioning = false,"  # noqa: S608
+            " union_by_name = true)"
+        )
+    except duckdb.Error as error:
+        raise UsageError(f"the {view} files cannot be read: {str(error).splitlines()[0]}") from None
+    return connection
 
 
 def _literal(text: str) -> str:

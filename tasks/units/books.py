@@ -14,8 +14,21 @@ from tasks.records.home import Home
 from tasks.records.queries import read_tallies
 from tasks.records.run_record import RunRecord, books_of
 from tasks.reports.findings import Findings, find
-from tasks.reports.query import select
+from tasks.reports.query import select, skipped
 from tasks.units.stages import read_totals
+
+__all__ = [
+    "RunRecord",
+    "Summary",
+    "balance_lines",
+    "findings_of",
+    "run_documents",
+    "run_of",
+    "runs_of",
+    "select_verdicts",
+    "skipped_of",
+    "summary_of",
+]
 
 
 def runs_of(home: Home) -> list[RunRecord]:
@@ -76,6 +89,20 @@ def select_verdicts(home: Home, sql: str, run_id: str | None = None) -> pa.Recor
         UsageError: nothing is published yet, or the SQL is refused.
     """
     return select(_parts(home, "run=*" if run_id is None else f"run={run_id}"), sql)
+
+
+def skipped_of(home: Home, record: RunRecord, reason: str | None = None) -> pa.RecordBatchReader:
+    """Every object that a run did not ask about, with the reason; of one reason where it is given.
+
+    Raises:
+        UsageError: the run skipped nothing for that reason; names those it has.
+    """
+    reasons = sorted({name for books in record.books for name in books.balance.skipped})
+    if reason is not None and reason not in reasons:
+        known = ", ".join(reasons) or "none"
+        raise UsageError(f"run {record.run_id} skipped nothing as {reason!r}; its reasons are: {known}")
+    home.refresh(f"plans/run={record.run_id}")
+    return skipped(home.paths(f"plans/run={record.run_id}/skipped-*.parquet"), reason)
 
 
 def _parts(home: Home, run: str) -> Sequence[Path]:

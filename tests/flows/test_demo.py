@@ -1,7 +1,9 @@
 """`facesweep demo`: the first thing anybody runs, with Prefect's own short-lived server."""
 
+import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,11 @@ def demo(shared: Path) -> Telling:
         return {
             "demo": ended.as_json(),
             "status": facesweep.run("status", folder / "demo" / "home").as_json(),
+            "runs": facesweep.run("runs", folder / "demo" / "home").as_json(),
+            "skipped": facesweep.run("skipped", folder / "demo" / "home", "--format", "json").as_json(),
+            "skipped_foreign": facesweep.run(
+                "skipped", folder / "demo" / "home", "--reason", "too_old"
+            ).as_json(),
             "verdicts": facesweep.run(
                 "verdicts", folder / "demo" / "home", "--sql", "SELECT count(*) AS n FROM verdicts"
             ).as_json(),
@@ -173,3 +180,24 @@ def test_the_command_and_the_module_are_the_same() -> None:
 
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_runs_lists_each_run_in_one_line(demo: Telling, home: Path) -> None:
+    (record,) = verdict_rows.records(home)
+    (line,) = [line for line in demo["runs"]["out"].splitlines() if record["run_id"] in line]
+    assert "done" in line
+    assert f"{sum(books['calls'] for books in record['books']):,}" in line
+
+
+def test_every_skipped_object_is_listed_with_its_reason(demo: Telling, home: Path) -> None:
+    (record,) = verdict_rows.records(home)
+    rows = [json.loads(line) for line in demo["skipped"]["out"].splitlines()]
+    for books in record["books"]:
+        counted = Counter(row["reason"] for row in rows if row["provider"] in (None, books["provider"]))
+        assert counted == books["skipped"]
+    assert all(row["url"].startswith("file://") for row in rows)
+
+
+def test_a_reason_that_no_object_has_is_an_error_that_names_those_there_are(demo: Telling) -> None:
+    assert demo["skipped_foreign"]["status"] == 2
+    assert "its reasons are: excluded, not_media, too_small" in demo["skipped_foreign"]["err"]
