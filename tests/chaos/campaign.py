@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import cycle
+from itertools import chain, cycle
 from pathlib import Path
 from typing import Any
 
 from tests.chaos.ledger import Account, Kill, examine
-from tests.chaos.moments import BEGINNINGS, WORKING, Moment, Scene, at_random, wait_for
+from tests.chaos.moments import BEGINNINGS, FIRST, WORKING, Moment, Scene, at_random, wait_for
 from tests.chaos.victims import Stable, Victim, stable
 from tests.chaos.world import EMPTY, World, make_world, read_journal
 from tests.contract.emulator_process import RunningEmulators
@@ -36,9 +36,9 @@ class Plan:
     kills: int
     seed: int
     commands: int  # kills of the `facesweep` command; the others meet a driver of the same units
-    objects: int = 150  # of one run
-    qps: int = 100  # of each provider
-    faults: int = 2  # of each kind and provider, in each run
+    objects: int = 120  # of one run
+    qps: int = 60  # of each provider
+    faults: int = 1  # of each kind and provider, in each run
 
 
 @dataclass
@@ -133,8 +133,9 @@ class _Siege:
             self._begin(run_id, moment)
             if self._world.record(run_id).exists():
                 break
-        while not self._go_on(run_id):
-            pass
+        moments = chain([FIRST], self._moments)
+        while not self._go_on(run_id, moments):
+            moments = self._moments
         return run_id
 
     @property
@@ -145,13 +146,13 @@ class _Siege:
         victim = self._drivers.drive(do="begin", spec=self._world.spec, run_id=run_id)
         self._meet(victim, run_id, iter([moment] if moment else []))
 
-    def _go_on(self, run_id: str) -> bool:
+    def _go_on(self, run_id: str, moments: Iterator[Moment]) -> bool:
         """Whether the run is done."""
         if self._wanted and self._result.of_commands < self._result.plan.commands:
             victim = self._drivers.command("resume", self._world.home)
         else:
             victim = self._drivers.drive(do="go on", home=self._world.home, run_id=run_id)
-        return self._meet(victim, run_id, self._moments if self._wanted else iter([]))
+        return self._meet(victim, run_id, moments if self._wanted else iter([]))
 
     def _meet(self, victim: Victim, run_id: str, moments: Iterator[Moment]) -> bool:
         """Kill the victim at the first of the moments that comes; whether it ended by itself."""

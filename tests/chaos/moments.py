@@ -62,12 +62,11 @@ class Moment:
     name: str
     is_there: Sight
     stays: bool = True
-    begins_a_run: bool = False  # met while a run is made, not while one is worked on
 
 
 def _opening(scene: Scene) -> bool:
     lock = scene.world.journal(scene.run_id).with_suffix(".lock")
-    return lock.exists() and f'"pid": {scene.victim.process.pid},' in lock.read_text()
+    return lock.exists() and f'"pid": {scene.victim.process_id},' in lock.read_text()
 
 
 def _journal_made(scene: Scene) -> bool:
@@ -133,13 +132,13 @@ def _plan_without_record(scene: Scene) -> bool:
 
 
 BEGINNINGS = (
-    Moment("while listing", _listing, begins_a_run=True),
-    Moment("while planning", _planning, begins_a_run=True),
-    Moment("plan in place, no record yet", _plan_without_record, begins_a_run=True),
+    Moment("while listing", _listing),
+    Moment("while planning", _planning),
+    Moment("plan in place, no record yet", _plan_without_record),
 )
+FIRST = Moment("while the journal is made", _journal_made)  # comes once in a run
 WORKING = (
     Moment("while the run is opened", _opening),
-    Moment("while the journal is made", _journal_made),
     Moment("call announced, not arrived", _announced),
     Moment("calls in flight", _in_flight),
     # Stopped first, the process could no longer read what is delivered: the moment would be another one.

@@ -2,12 +2,12 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,18 @@ from tests.flows.facesweep_process import ROOT, Facesweep
 
 
 class Victim:
-    """One process under way, and whatever it has started."""
+    """One process under way, the first of its own session, and whatever it has started."""
 
-    def __init__(self, process: subprocess.Popen[bytes], said: Path, kind: str) -> None:
-        self.process, self.kind, self._said = process, kind, said
+    def __init__(self, process_id: int, kind: str, said: Path, reap: Callable[[], int]) -> None:
+        """`reap` is called once it has ended, and gives its exit status."""
+        self.process_id, self.kind = process_id, kind
+        self._said, self._reap = said, reap
+        self._end = os.pidfd_open(process_id)
+        self._status: int | None = None
 
     @property
     def is_alive(self) -> bool:
-        return self.process.poll() is None
+        return self._wait(0) is None
 
     @property
     def said(self) -> str:
@@ -33,7 +37,7 @@ class Victim:
     def freeze(self) -> None:
         """Stop it where it stands, and return once every process of its group has stopped."""
         self._signal(signal.SIGSTOP)
-        while self.is_alive and any(_state(each) not in "TZX" for each in _group(self.process.pid)):
+        while self.is_alive and any(_state(each) not in "TZX" for each in _group(self.process_id)):
             time.sleep(0)
 
     def thaw(self) -> None:
@@ -41,82 +45,94 @@ class Victim:
 
     def kill(self) -> None:
         """kill -9 to its group and to every descendant, whatever session those are in."""
-        descendants = _descendants(self.process.pid)
+        descendants = _descendants(self.process_id)
         self._signal(signal.SIGKILL)
         for each in descendants:
             with suppress(ProcessLookupError):
                 os.kill(each, signal.SIGKILL)
-        self.process.wait(10)
+        self._wait(10)
 
     def ended(self, timeout_s: float) -> int:
         """Its exit status. Raises AssertionError with what it said when it does not end in time."""
-        try:
-            return self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
+        status = self._wait(timeout_s)
+        if status is None:
             self.kill()
-            raise AssertionError(f"still running after {timeout_s} s:\n{self.said}") from None
+            raise AssertionError(f"still running after {timeout_s} s:\n{self.said}")
+        return status
+
+    def _wait(self, timeout_s: float) -> int | None:
+        if self._status is None and select.select([self._end], [], [], timeout_s)[0]:
+            os.close(self._end)
+            self._status = self._reap()
+        return self._status
 
     def _signal(self, number: int) -> None:
         with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
+            os.killpg(self.process_id, number)
 
 
 class Stable:
-    """Starts victims. A driver is started ahead of its time and waits: importing takes a second."""
+    """Starts victims."""
 
     def __init__(self, facesweep: Facesweep) -> None:
         self.facesweep = facesweep
         self._folder = facesweep.folder / "said"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._count = 0
-        self._waiting: deque[tuple[subprocess.Popen[bytes], Path]] = deque()
+        self._driver = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.driver"],
+            cwd=ROOT,
+            env=facesweep.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def drive(self, **task: Any) -> Victim:
-        """A driver that does `task`; see tests.chaos.driver."""
-        process, said = self._waiting.popleft() if self._waiting else self._driver()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        if process.stdout.readline() != b"ready\n":
-            raise AssertionError(f"the driver did not start:\n{said.read_text()}")
-        process.stdin.write(json.dumps(task, default=str).encode() + b"\n")
-        process.stdin.close()
-        process.stdout.close()
-        self._waiting.append(self._driver())
-        return Victim(process, said, "units")
+        """A process that does `task`; see tests.chaos.driver."""
+        said = self._new_file("units")
+        child = self._tell(said=str(said), **task)
+
+        def reap() -> int:
+            return os.waitstatus_to_exitcode(self._tell(do="reap", child=child))
+
+        return Victim(child, "units", said, reap)
 
     def command(self, *arguments: object) -> Victim:
         """`facesweep` with these arguments."""
-        return self._start("command", "-m", "flows", *map(str, arguments))
-
-    def _driver(self) -> tuple[subprocess.Popen[bytes], Path]:
-        victim = self._start("units", "-m", "tests.chaos.driver")
-        return victim.process, victim._said
-
-    def _start(self, kind: str, *arguments: str) -> Victim:
-        self._count += 1
-        said = self._folder / f"{self._count:04}-{kind}"
-        pipe = subprocess.PIPE if kind == "units" else subprocess.DEVNULL
+        said = self._new_file("command")
         with said.open("wb") as err:
             process = subprocess.Popen(
-                [sys.executable, *arguments],
+                [sys.executable, "-m", "flows", *map(str, arguments)],
                 cwd=ROOT,
                 env=self.facesweep.environment,
-                stdin=pipe,
-                stdout=pipe,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
                 stderr=err,
                 start_new_session=True,
             )
-        return Victim(process, said, kind)
+        return Victim(process.pid, "command", said, process.wait)
 
     def close(self) -> None:
-        for process, _ in self._waiting:
-            process.kill()
-            process.communicate()
+        self._driver.communicate()
+
+    def _new_file(self, kind: str) -> Path:
+        self._count += 1
+        said = self._folder / f"{self._count:04}-{kind}"
+        said.touch()
+        return said
+
+    def _tell(self, **task: Any) -> int:
+        assert self._driver.stdin is not None
+        assert self._driver.stdout is not None
+        self._driver.stdin.write(json.dumps(task, default=str) + "\n")
+        self._driver.stdin.flush()
+        return int(self._driver.stdout.readline())
 
 
 @contextmanager
 def stable(facesweep: Facesweep) -> Iterator[Stable]:
-    """A stable whose waiting drivers are gone when the block is left."""
+    """A stable that is closed when the block is left."""
     found = Stable(facesweep)
     try:
         yield found
@@ -147,7 +163,8 @@ def _group(group: int) -> list[int]:
 
 def _descendants(process_id: int) -> list[int]:
     processes = _processes()
-    found, generation = [], [process_id]
+    found: list[int] = []
+    generation = [process_id]
     while generation:
         generation = [each for each, stat in processes.items() if int(stat[1]) in generation]
         found += generation
