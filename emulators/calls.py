@@ -61,9 +61,7 @@ class CallLog:
 
         Cheap enough to be asked again and again by whoever waits for a moment.
         """
-        waiting = sum(
-            not call.replied_monotonic and call.code != "incomplete_request" for call in self.calls
-        )
+        waiting = sum(not call.replied_monotonic and call.code != "incomplete_request" for call in self.calls)
         return {
             "arrived": len(self.calls),
             "under_way": waiting,

@@ -14,7 +14,7 @@ from pathlib import Path
 from domain.verdicts import Billed, Outcome, Provider, Verdict
 from tasks.records.balance import Tally
 from tasks.records.encoding import from_bytes
-from tasks.records.layout import damaged, open_reader
+from tasks.records.layout import NeverBegan, open_reader, refusal
 from tasks.records.ledger import Part
 
 SLICE = 500  # parameters of one IN list, and rows of one slice
@@ -53,13 +53,16 @@ def read_tallies(path: Path) -> dict[Provider, Tally]:
     """The counts of a run's journal, from any process, also while the run goes on.
 
     Raises:
-        UsageError: there is no journal, or it is damaged or foreign; names the file.
+        UsageError: there is no journal, or it is out of reach, damaged or foreign; names the file.
     """
-    sql = open_reader(path)
+    try:
+        sql = open_reader(path)
+    except NeverBegan:
+        return {}
     try:
         return tallies(sql)
     except sqlite3.Error as error:
-        raise damaged(path, error) from None
+        raise refusal(path, error) from None
     finally:
         sql.close()
 

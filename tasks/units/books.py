@@ -12,6 +12,7 @@ from tasks.candidates import PlanTotals
 from tasks.records import run_record
 from tasks.records.balance import Tally, explain
 from tasks.records.home import Home
+from tasks.records.lock import worker_of
 from tasks.records.queries import read_tallies
 from tasks.records.run_record import RunRecord, books_of
 from tasks.reports.findings import Findings, find
@@ -32,9 +33,9 @@ def runs_of(home: Home) -> list[RunRecord]:
     return [_current(home, record) for record in run_record.list_runs(home)]
 
 
-def run_documents(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """Run records as they stand in `runs/<id>.json`."""
-    return [run_record.to_json(record) for record in records]
+def run_documents(home: Home, records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """Run records as they stand in `runs/<id>.json`, and who works on each: null where nobody does here."""
+    return [run_record.to_json(record) | {"worked_on_by": _worker_of(home, record)} for record in records]
 
 
 def run_of(home: Home, run_id: str | None, *, unfinished: bool = False) -> RunRecord:
@@ -79,6 +80,11 @@ def select_verdicts(home: Home, sql: str, run_id: str | None = None) -> pa.Recor
     return select(_parts(home, "run=*" if run_id is None else f"run={run_id}"), sql)
 
 
+def _worker_of(home: Home, record: RunRecord) -> str | None:
+    """The process of this machine, or of one sharing the home's folder, that works on the run."""
+    return None if record.status.is_over else worker_of(home.lock_path(record.run_id))
+
+
 def _parts(home: Home, run: str) -> Sequence[Path]:
     home.refresh("verdicts")
     return home.paths(f"verdicts/provider=*/{run}/*.parquet")
@@ -106,6 +112,7 @@ class Summary:
     record: RunRecord
     balance: list[str]
     findings: Findings
+    worked_on_by: str | None  # such as `process 4711 on host`; None where nobody does on this machine
 
 
 def summary_of(home: Home, run_id: str | None = None) -> Summary:
@@ -115,4 +122,4 @@ def summary_of(home: Home, run_id: str | None = None) -> Summary:
         UsageError: there is none.
     """
     record = run_of(home, run_id)
-    return Summary(record, balance_lines(record), findings_of(home, record.run_id))
+    return Summary(record, balance_lines(record), findings_of(home, record.run_id), _worker_of(home, record))

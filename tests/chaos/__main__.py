@@ -5,9 +5,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TextIO
 
 from tests.chaos.campaign import Plan, campaign, table
 from tests.flows.prefect_server import shared_server
+
+
+def say(stream: TextIO, *lines: str) -> None:
+    stream.write("\n".join((*lines, "")))
+    stream.flush()
 
 
 def main() -> int:
@@ -24,11 +30,9 @@ def main() -> int:
                 folder,
                 Plan(options.kills, options.seed, commands),
                 prefect_url,
-                tell=lambda line: print(line, file=sys.stderr, flush=True),
+                tell=lambda line: say(sys.stderr, line),
             )
-    print(table(result))
-    for sentence in result.account.broken:
-        print(f"broken: {sentence}")
+    say(sys.stdout, table(result), *(f"broken: {sentence}" for sentence in result.account.broken))
     return 1 if result.account.broken else 0
 
 

@@ -92,7 +92,9 @@ def campaign(
                 with Reader(world.home) as reader:
                     run_id = siege.lay()
                 result.account += examine(world, run_id, siege.kills, reader.opened, reader.damaged)
-            tell(f"{len(result.kills)} of {plan.kills} kills, {number} runs, {time.monotonic() - began:.0f} s")
+            tell(
+                f"{len(result.kills)} of {plan.kills} kills, {number} runs, {time.monotonic() - began:.0f} s"
+            )
     result.took_s = time.monotonic() - began
     return result
 

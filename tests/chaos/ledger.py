@@ -116,14 +116,15 @@ def _compare(found: Account, log: dict[str, Log], rows: list[dict[str, Any]], ki
             found.repeated_calls += repeated
             found.unmarked += not is_marked
             if repeated > at_kills:
-                found.broken.append(f"{media[:12]} was asked about {repeated + 1} times, {at_kills} in flight")
+                found.broken.append(
+                    f"{media[:12]} was asked about {repeated + 1} times, {at_kills} in flight"
+                )
         found.answers_delivered += len(seen.answers)
         requests = {row["request_id"] for row in own}
         for answer in seen.answers:
-            if answer["verdict"] and answer["verdict"] not in {row["risk"] for row in own}:
-                found.answers_lost += 1
-            elif answer["request_id"] not in requests and not is_marked:
-                found.answers_lost += 1
+            is_another = answer["verdict"] and answer["verdict"] not in {row["risk"] for row in own}
+            is_unknown = answer["request_id"] not in requests and not is_marked
+            found.answers_lost += bool(is_another or is_unknown)
         cost = sum(row["cost"] for row in own)
         if cost < seen.billed * PRICE:
             found.broken.append(f"{media[:12]} was billed {seen.billed} times and costs {cost} in the books")

@@ -8,6 +8,7 @@ import random
 import resource
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -308,6 +309,41 @@ def test_a_file_that_is_no_journal_is_refused_by_name(path: Path, found: bytes) 
     with pytest.raises(UsageError, match=RUN):
         asyncio.run(_settled_and_doubtful(path, []))
     assert path.read_bytes() == found
+
+
+def open_without_room(path: str) -> None:
+    """Opens a journal on a disk that takes no further byte, and says what it is told."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    try:
+        asyncio.run(_settled_and_doubtful(Path(path), []))
+    except UsageError as error:
+        _acknowledge("refused", str(error))
+
+
+def test_a_full_disk_is_not_taken_for_a_damaged_journal(path: Path, tmp_path: Path) -> None:
+    """Who moved the file away, as a damaged one has to be, would lose what it holds."""
+    asyncio.run(_settle_all(path, tmp_path / "live", 3))
+    with child("tests.spec.test_journal.open_without_room", path) as process:
+        assert process.stdout is not None
+        (refusal,) = _acknowledged(process.stdout.readlines(), "refused")
+    assert str(path) in refusal
+    assert "damaged" not in refusal
+    assert "make room" in refusal
+    assert _answers(path, 3) == [a_verdict(number) for number in range(3)]
+
+
+@pytest.mark.parametrize("began", [0, 1], ids=["no byte written", "one page written"])
+def test_a_journal_killed_before_it_had_tables_holds_nothing_and_is_begun_anew(
+    path: Path, began: int
+) -> None:
+    path.parent.mkdir()
+    path.touch()
+    if began:
+        with contextlib.closing(sqlite3.connect(path)) as sql:
+            sql.execute("PRAGMA journal_mode = WAL")
+    assert read_tallies(path) == {}
+    asyncio.run(_settled_and_doubtful(path, []))
+    assert read_tallies(path) == {}
 
 
 def test_another_runs_journal_is_refused(path: Path) -> None:
