@@ -22,8 +22,8 @@ example:
   python -m emulators --tencent-port 0 --aliyun-port 0 --qps 50 --latency-ms 150-800
 prints one line for each service once it listens, such as
   tencent http://127.0.0.1:43121
-Control endpoints are under /_emulator/ on the same port: health, calls, summary, script, settings,
-accounts, reset. Keys: see emulators/accounts.py; for the OSS, emulators/oss_server.py.
+Control endpoints are under /_emulator/ on the same port: health, calls, summary, under_way,
+script, settings, accounts, reset. Keys: see emulators/accounts.py; for the OSS, emulators/oss_server.py.
 Ends on SIGTERM or Ctrl-C.
 """
 

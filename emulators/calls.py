@@ -56,6 +56,18 @@ class CallLog:
         """The calls with a higher number than this, as JSON."""
         return [asdict(call) for call in self.calls[max(0, number) :]]
 
+    def under_way(self) -> dict[str, int]:
+        """How many calls have arrived, still wait for their reply, and had their whole reply delivered.
+
+        Cheap enough to be asked again and again by whoever waits for a moment.
+        """
+        waiting = sum(not call.replied_monotonic and call.code != "incomplete_request" for call in self.calls)
+        return {
+            "arrived": len(self.calls),
+            "under_way": waiting,
+            "delivered": sum(call.delivered for call in self.calls),
+        }
+
     def summary(self) -> dict[str, Any]:
         """Totals, and the most calls in any second, of all arrivals and of those that passed."""
         passed = [call.arrived_at for call in self.calls if not call.throttled]

@@ -3,6 +3,7 @@
 GET  health      {"service": name}
 GET  calls       {"calls": [...]}; ?after=N leaves out the first N
 GET  summary     totals and the busiest seconds
+GET  under_way   how many calls arrived, how many wait for their reply, how many replies were delivered
 GET  script      the rules and how often each was met;  POST script: one rule or a list of rules
 GET  settings    qps, window, latency_ms, clock_offset_s;  PUT settings: any of them
 GET  accounts    the keys, without secrets;  PUT accounts: one key, added or replaced
@@ -41,6 +42,7 @@ def _act(service: "Service", method: str, what: str, query: str, given: Any) -> 
         "GET health": lambda: {"service": service.name},
         "GET calls": lambda: {"calls": service.log.after(_after(query))},
         "GET summary": service.log.summary,
+        "GET under_way": service.log.under_way,
         "GET script": lambda: {"rules": service.script.listed()},
         "POST script": lambda: {"rules": _add_rules(service, given)},
         "GET settings": lambda: asdict(service.settings),

@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from domain.runs import Progress, ProviderProgress
+from domain.runs import Progress, ProviderProgress, RunStatus
 from domain.verdicts import Outcome, Risk
 from tasks.units.books import RunRecord, Summary
 from tasks.units.doctor import Check
@@ -157,7 +157,10 @@ def second_stage_line(draft: Draft) -> str | None:
 def show_summary(console: Console, summary: Summary) -> None:
     """What a run found, and its books."""
     record = summary.record
-    console.print(f"[bold]{record.audit}[/] run {record.run_id}: [bold]{record.status}[/]", highlight=False)
+    console.print(
+        f"[bold]{record.audit}[/] run {record.run_id}: [bold]{record.status}[/]{_standing(summary)}",
+        highlight=False,
+    )
     if record.simulated:
         console.print("[reverse] simulated [/] an emulator answered: nothing here is a real verdict")
     if record.stop_reason:
@@ -183,6 +186,15 @@ def show_summary(console: Console, summary: Summary) -> None:
             f"{books.balance.provider}: {books.calls:,} calls, {books.throttled:,} throttled{cost}",
             highlight=False,
         )
+
+
+def _standing(summary: Summary) -> str:
+    """Who works on an unfinished run: its status may be the last word of a process that was killed."""
+    if summary.worked_on_by:
+        return f", worked on by {summary.worked_on_by}"
+    if summary.record.status in (RunStatus.PLANNED, RunStatus.RUNNING):
+        return ", but no process of this machine works on it: `facesweep resume` goes on"
+    return ""
 
 
 def _suspects(summary: Summary) -> Table:

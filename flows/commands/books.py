@@ -55,7 +55,7 @@ async def status(options: argparse.Namespace) -> int:
     home = home_of(options)
     runs = runs_of(home)
     if options.json:
-        json.dump(run_documents(runs), sys.stdout, indent=2, default=str, ensure_ascii=False)
+        json.dump(run_documents(home, runs), sys.stdout, indent=2, default=str, ensure_ascii=False)
         sys.stdout.write("\n")
     elif not runs:
         raise UsageError(f"{options.home} holds no runs: is it an audit's home?")

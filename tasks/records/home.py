@@ -90,6 +90,11 @@ class Home:
         """The file of the run's `RunLock`, beside its journal."""
         return self.root / JOURNAL / f"{_run(run_id)}.lock"
 
+    @property
+    def beginning_lock_path(self) -> Path:
+        """The file of the lock under which the runs of this home begin, one at a time."""
+        return self.root / JOURNAL / ".beginning.lock"  # no run's: an id has no dot in front
+
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
         """An empty folder on the home's filesystem that no reader sees; gone afterwards.
@@ -129,6 +134,21 @@ class Home:
         except OSError as error:
             raise _unwritable(target, error) from None
         return target
+
+    def discard(self, relative: str) -> None:
+        """The folder is gone from this machine's home, all at once; nothing where there is none.
+
+        Raises:
+            HomeUnwritable: it is there still; names the path and why.
+        """
+        target = self.path(relative)
+        with self.staging() as folder:
+            try:
+                target.rename(folder / "discarded")
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                raise _unwritable(target, error) from None
 
     def write_json(self, relative: str, document: object) -> Path:
         """The document appears at `relative` as JSON, whole, in the place of what was there.

@@ -186,10 +186,16 @@ class Journal:
                 yield call
             seq = calls[-1].seq
 
-    async def in_doubt_among(self, question_ids: Iterable[str]) -> set[str]:
-        """Those of the questions with an announced call and no settled answer."""
+    async def in_doubt_among(self, question_ids: Iterable[str], most_of_each_process: int) -> dict[str, int]:
+        """Those of the questions with an announced call and no settled answer: how many may be billed.
+
+        Of each process that asked, no more than the given number counts: it left no more in doubt.
+        """
         questions = [_question(each) for each in question_ids]
-        return await self._read(partial(queries.in_doubt_among, questions=questions))
+        most = most_of_each_process
+        return await self._read(
+            partial(queries.in_doubt_among, questions=questions, most_of_each_process=most)
+        )
 
     async def settled_among(self, question_ids: Iterable[str]) -> set[str]:
         """Those of the questions that have their final row in this run."""

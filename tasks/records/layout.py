@@ -47,18 +47,35 @@ CREATE TABLE withdrawn (provider TEXT PRIMARY KEY, calls INTEGER NOT NULL) WITHO
 """
 
 
+# A full disk, a broken one, permissions, somebody who holds the file: its content may be perfectly well.
+_OUT_OF_REACH = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+    }
+)
+
+
+class NeverBegan(UsageError):
+    """The journal has no tables yet: whoever made it was stopped before its first commit."""
+
+
 def open_writer(path: Path, run_id: str) -> sqlite3.Connection:
     """A connection to the run's journal, made if it is not there, in which every commit is on disk.
 
     Raises:
         UsageError: the file cannot be opened, is damaged, is not a journal, is another run's, or
-            was written by another version; names the file.
+            was written by another version; names the file and what to do.
     """
     try:
         make_folders(path.parent)
         sql = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
-        raise UsageError(f"the journal {path} cannot be opened: {error}") from None
+        raise _out_of_reach(path, error) from None
     try:
         is_new = recognise(sql, path, run_id)
         sql.execute("PRAGMA journal_mode = WAL")
@@ -70,7 +87,7 @@ def open_writer(path: Path, run_id: str) -> sqlite3.Connection:
             _check(sql)
     except sqlite3.Error as error:
         sql.close()
-        raise damaged(path, error) from None
+        raise refusal(path, error) from None
     except BaseException:
         sql.close()
         raise
@@ -81,7 +98,8 @@ def open_reader(path: Path, run_id: str | None = None) -> sqlite3.Connection:
     """A connection that reads what is committed, also while another process writes.
 
     Raises:
-        UsageError: there is no journal, or it is damaged or foreign; names the file.
+        NeverBegan: there is one, without a table.
+        UsageError: there is no journal, or it is out of reach, damaged or foreign; names the file.
     """
     if not path.is_file():
         raise UsageError(f"there is no journal {path}")
@@ -91,13 +109,13 @@ def open_reader(path: Path, run_id: str | None = None) -> sqlite3.Connection:
         is_empty = recognise(sql, path, run_id)
     except sqlite3.Error as error:
         sql.close()
-        raise damaged(path, error) from None
+        raise refusal(path, error) from None
     except BaseException:
         sql.close()
         raise
     if is_empty:
         sql.close()
-        raise UsageError(f"the journal {path} is empty: its run never began")
+        raise NeverBegan(f"the journal {path} is empty: its run never began")
     return sql
 
 
@@ -126,10 +144,20 @@ def recognise(sql: sqlite3.Connection, path: Path, run_id: str | None) -> bool:
     return False
 
 
-def damaged(path: Path, error: sqlite3.Error) -> UsageError:
-    """The sentence for a file that SQLite cannot make sense of."""
+def refusal(path: Path, error: sqlite3.Error) -> UsageError:
+    """The sentence for a file that SQLite cannot get at, or cannot make sense of."""
+    # The low byte of a code is its kind; the rest says where SQLite met it.
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OUT_OF_REACH:
+        return _out_of_reach(path, error)
     return UsageError(
         f"{path} is damaged or not a journal of facesweep ({error}): restore it from a copy or move it away"
+    )
+
+
+def _out_of_reach(path: Path, error: Exception) -> UsageError:
+    return UsageError(
+        f"the journal {path} cannot be opened ({error}): make room on its disk or mend its permissions; "
+        "what it holds is not lost"
     )
 
 

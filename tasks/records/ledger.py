@@ -4,6 +4,7 @@ A `Ledger` is driven by one thread. Every method but `commit` runs inside the tr
 `commit` opens, checks before it writes, and so either does all of its work or none.
 """
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from domain.errors import FacesweepError
 from domain.verdicts import Outcome, Provider
-from tasks.records.layout import open_writer
+from tasks.records.layout import open_writer, refusal
 
 
 class AlreadySettled(FacesweepError):
@@ -80,10 +81,14 @@ class Ledger:
     def __init__(self, path: Path, run_id: str) -> None:
         self.path, self.run_id = path, run_id
         self._sql = open_writer(path, run_id)
-        self._sql.execute(
-            "DELETE FROM claims WHERE (provider, content, question) IN "
-            "(SELECT provider, content, question FROM calls)"
-        )
+        try:
+            self._sql.execute(
+                "DELETE FROM claims WHERE (provider, content, question) IN "
+                "(SELECT provider, content, question FROM calls)"
+            )
+        except sqlite3.Error as error:
+            self._sql.close()
+            raise refusal(path, error) from None
 
     def commit(self, steps: Sequence[Callable[["Ledger"], object]]) -> list[object | FacesweepError]:
         """Each step's result, or the error it was refused with, once all of them are on disk.

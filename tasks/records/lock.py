@@ -1,15 +1,19 @@
 """One process per run: a lock that dies with its owner."""
 
+import contextlib
 import fcntl
 import json
 import os
 import socket
+import time
 import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from domain.errors import HomeBusy
+from domain.errors import HomeBusy, UsageError
+
+GLANCE_S = 0.2  # whoever asks who works on a run holds its lock for microseconds
 
 
 class RunLock:
@@ -20,27 +24,29 @@ class RunLock:
 
     Raises:
         HomeBusy: another living process holds the run; names the run, its pid and its host.
+        UsageError: the lock's file cannot be made; names it.
     """
 
-    def __init__(self, path: Path, run_id: str) -> None:
+    def __init__(self, path: Path, run_id: str, what: str = "") -> None:
+        """`what` somebody else is doing who holds the lock; that the run is worked on, if not given."""
         self.path, self.run_id = path, run_id
+        self._what = what or f"run {run_id} is being worked on"
         self._descriptor: int | None = None
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise UsageError(f"the lock {self.path} cannot be opened: {error.strerror}") from None
+        if not _take(descriptor, fcntl.LOCK_EX, time.monotonic() + GLANCE_S):
             holder = _holder(descriptor)
             os.close(descriptor)
-            raise HomeBusy(
-                f"run {self.run_id} is being worked on by {holder}: "
-                f"wait until it ends or stop it ({self.path})"
-            ) from None
+            raise HomeBusy(f"{self._what} by {holder}: wait until it ends or stop it ({self.path})")
         owner = {"run_id": self.run_id, "pid": os.getpid(), "host": socket.gethostname()}
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+        with contextlib.suppress(OSError):  # on a full disk the lock is held all the same
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(owner).encode(), 0)
         self._descriptor = descriptor
         _held.add(self)
         return self
@@ -60,6 +66,31 @@ class RunLock:
             os.close(self._descriptor)
             self._descriptor = None
         _held.discard(self)
+
+
+def worker_of(path: Path) -> str | None:
+    """Who holds the lock in this file, such as `process 4711 on host`; None if nobody does."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return None if _take(descriptor, fcntl.LOCK_SH) else _holder(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, kind: int, until: float = 0.0) -> bool:
+    """Take the lock; whether that was possible at once, or by the moment `until` of the monotonic clock."""
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
 
 
 def _holder(descriptor: int) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from domain.verdicts import Billed, Outcome, Provider, Verdict
 from tasks.records.balance import Tally
 from tasks.records.encoding import from_bytes
-from tasks.records.layout import damaged, open_reader
+from tasks.records.layout import NeverBegan, open_reader, refusal
 from tasks.records.ledger import Part
 
 SLICE = 500  # parameters of one IN list, and rows of one slice
@@ -53,13 +53,16 @@ def read_tallies(path: Path) -> dict[Provider, Tally]:
     """The counts of a run's journal, from any process, also while the run goes on.
 
     Raises:
-        UsageError: there is no journal, or it is damaged or foreign; names the file.
+        UsageError: there is no journal, or it is out of reach, damaged or foreign; names the file.
     """
-    sql = open_reader(path)
+    try:
+        sql = open_reader(path)
+    except NeverBegan:
+        return {}
     try:
         return tallies(sql)
     except sqlite3.Error as error:
-        raise damaged(path, error) from None
+        raise refusal(path, error) from None
     finally:
         sql.close()
 
@@ -101,22 +104,29 @@ def tallies(sql: sqlite3.Connection) -> dict[Provider, Tally]:
 
 def settled_among(sql: sqlite3.Connection, questions: Sequence[bytes]) -> set[str]:
     """Those of the questions that have their final row."""
-    return _among(sql, "answers", questions)
+    return {question for question, _ in _among(sql, "answers WHERE", questions)}
 
 
-def in_doubt_among(sql: sqlite3.Connection, questions: Sequence[bytes]) -> set[str]:
-    """Those of the questions that were announced to a provider and have no final row."""
-    return _among(sql, "calls", questions)
+def in_doubt_among(
+    sql: sqlite3.Connection, questions: Sequence[bytes], most_of_each_process: int
+) -> dict[str, int]:
+    """Those of the questions with announced calls and no final row: how many may be billed at most.
+
+    Each process numbers its calls of a question from 1 and leaves no more than so many in doubt: the
+    others were turned away.
+    """
+    calls = f"calls WHERE attempt <= {most_of_each_process:d} AND"
+    return dict(_among(sql, calls, questions))
 
 
-def _among(sql: sqlite3.Connection, table: str, questions: Sequence[bytes]) -> set[str]:
-    found: set[str] = set()
+def _among(sql: sqlite3.Connection, rows: str, questions: Sequence[bytes]) -> Iterator[tuple[str, int]]:
+    """Each of the questions that such rows have, and how many."""
     for start in range(0, len(questions), SLICE):
         some = questions[start : start + SLICE]
         marks = ",".join("?" * len(some))
-        query = f"SELECT question FROM {table} WHERE question IN ({marks})"  # noqa: S608
-        found.update(question.hex() for (question,) in sql.execute(query, some))
-    return found
+        query = f"SELECT question, count(*) FROM {rows} question IN ({marks}) GROUP BY 1"  # noqa: S608
+        for question, count in sql.execute(query, some):
+            yield question.hex(), count
 
 
 def calls_after(sql: sqlite3.Connection, seq: int) -> list[Call]:

@@ -5,25 +5,27 @@ from collections import deque
 from collections.abc import Iterator
 
 from domain.questions import Question
+from tasks.pacing.retry import RetryPolicy
 from tasks.records.journal import Journal
 
 
 class Feed:
     """Hands a shard's open questions to its trips in visiting order; never holds more than a batch.
 
-    What this run has settled already is left out. A question whose call a crash left without an answer
-    is marked in doubt: that call may have been billed.
+    What this run has settled already is left out. With each question comes how many of its calls earlier
+    processes left without an answer: those may have been billed.
     """
 
-    def __init__(self, batches: Iterator[list[Question]], journal: Journal) -> None:
+    def __init__(self, batches: Iterator[list[Question]], journal: Journal, policy: RetryPolicy) -> None:
         self._batches = batches
         self._journal = journal
-        self._ready: deque[tuple[Question, bool]] = deque()
+        self._in_doubt_attempts = policy.in_doubt_attempts
+        self._ready: deque[tuple[Question, int]] = deque()
         self._refilling = asyncio.Lock()
         self._is_over = False
 
-    async def next(self) -> tuple[Question, bool] | None:
-        """The next open question and whether an earlier call of it is in doubt; None when all are taken."""
+    async def next(self) -> tuple[Question, int] | None:
+        """The next open question and how many calls of it are in doubt; None when all are taken."""
         if not self._ready:
             async with self._refilling:
                 while not self._ready and not self._is_over:
@@ -37,9 +39,9 @@ class Feed:
             return
         ids = [question.question_id for question in batch]
         settled = await self._journal.settled_among(ids)
-        in_doubt = await self._journal.in_doubt_among(ids)
+        in_doubt = await self._journal.in_doubt_among(ids, self._in_doubt_attempts)
         self._ready.extend(
-            (question, question.question_id in in_doubt)
+            (question, in_doubt.get(question.question_id, 0))
             for question in batch
             if question.question_id not in settled
         )

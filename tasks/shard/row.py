@@ -100,9 +100,13 @@ def settled(line: Line, question: Question, sent: Sent, end: Settled) -> Verdict
     )
 
 
-def after_a_lost_call(line: Line, verdict: Verdict) -> Verdict:
-    """The row of a question that an earlier process had announced a call for, and left no answer to."""
-    cost = None if verdict.cost is None or line.price_per_call is None else verdict.cost + line.price_per_call
+def after_lost_calls(line: Line, verdict: Verdict, lost_calls: int) -> Verdict:
+    """The row of a question that earlier processes had announced calls for, and left no answer to.
+
+    Each of those calls may have been billed, so each is in the cost.
+    """
+    lost_cost = _cost(line, lost_calls)
+    cost = None if verdict.cost is None or lost_cost is None else verdict.cost + lost_cost
     return replace(verdict, billed=Billed.UNKNOWN, cost=cost)
 
 

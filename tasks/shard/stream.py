@@ -23,7 +23,7 @@ async def stream(line: Line, batches: Iterator[list[Question]]) -> None:
         Denied, StoreDenied, Stopped, or what nobody foresaw: the shard is not finished; `resume` goes on
         with what is pending.
     """
-    feed = Feed(batches, line.journal)
+    feed = Feed(batches, line.journal, line.policy)
     ends: list[Exception] = []
 
     async def work() -> None:
@@ -34,9 +34,9 @@ async def stream(line: Line, batches: Iterator[list[Question]]) -> None:
             if taken is None:
                 slot.release()
                 break
-            question, was_in_doubt = taken
+            question, lost_calls = taken
             try:
-                await travel(line, question, slot, was_in_doubt=was_in_doubt)
+                await travel(line, question, slot, lost_calls=lost_calls)
             except Exception as end:
                 ends.append(end)
                 line.lane.close(end)

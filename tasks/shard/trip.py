@@ -26,17 +26,19 @@ BODY_TIMES = 2
 """What a trip holds, in sizes of its object: first the object, then its base64 and aiohttp's copy."""
 
 
-async def travel(line: Line, question: Question, slot: Slot, *, was_in_doubt: bool) -> None:
+async def travel(line: Line, question: Question, slot: Slot, *, lost_calls: int) -> None:
     """Take one question to its final row; gives `slot` back as soon as its first call leaves.
+
+    `lost_calls`: calls that earlier processes announced for it, whose answers nobody has.
 
     Raises:
         Denied, StoreDenied, Stopped: the run is over; the question stays pending.
     """
     ended = line.under_way[question.question_id] = asyncio.Event()
     try:
-        verdict = await _verdict(line, question, slot, was_in_doubt=was_in_doubt)
-        if was_in_doubt:
-            verdict = row.after_a_lost_call(line, verdict)
+        verdict = await _verdict(line, question, slot, was_in_doubt=lost_calls > 0)
+        if lost_calls:
+            verdict = row.after_lost_calls(line, verdict, lost_calls)
         await line.journal.settle(verdict)
         line.recorded(verdict)
     finally:

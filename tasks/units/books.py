@@ -11,6 +11,7 @@ from domain.errors import UsageError
 from tasks.records import run_record
 from tasks.records.balance import Tally, explain
 from tasks.records.home import Home
+from tasks.records.lock import worker_of
 from tasks.records.queries import read_tallies
 from tasks.records.run_record import RunRecord, books_of
 from tasks.reports.findings import Findings, find
@@ -44,9 +45,9 @@ def runs_of(home: Home) -> list[RunRecord]:
     return [_current(home, record) for record in run_record.list_runs(home)]
 
 
-def run_documents(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """Run records as they stand in `runs/<id>.json`."""
-    return [run_record.to_json(record) for record in records]
+def run_documents(home: Home, records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """Run records as they stand in `runs/<id>.json`, and who works on each: null where nobody does here."""
+    return [run_record.to_json(record) | {"worked_on_by": _worker_of(home, record)} for record in records]
 
 
 def run_of(home: Home, run_id: str | None, *, unfinished: bool = False) -> RunRecord:
@@ -105,6 +106,11 @@ def skipped_of(home: Home, record: RunRecord, reason: str | None = None) -> pa.R
     return skipped(home.paths(f"plans/run={record.run_id}/skipped-*.parquet"), reason)
 
 
+def _worker_of(home: Home, record: RunRecord) -> str | None:
+    """The process of this machine, or of one sharing the home's folder, that works on the run."""
+    return None if record.status.is_over else worker_of(home.lock_path(record.run_id))
+
+
 def _parts(home: Home, run: str) -> Sequence[Path]:
     home.refresh("verdicts")
     return home.paths(f"verdicts/provider=*/{run}/*.parquet")
@@ -132,6 +138,7 @@ class Summary:
     record: RunRecord
     balance: list[str]
     findings: Findings
+    worked_on_by: str | None  # such as `process 4711 on host`; None where nobody does on this machine
 
 
 def summary_of(home: Home, run_id: str | None = None) -> Summary:
@@ -141,4 +148,4 @@ def summary_of(home: Home, run_id: str | None = None) -> Summary:
         UsageError: there is none.
     """
     record = run_of(home, run_id)
-    return Summary(record, balance_lines(record), findings_of(home, record.run_id))
+    return Summary(record, balance_lines(record), findings_of(home, record.run_id), _worker_of(home, record))

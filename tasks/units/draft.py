@@ -136,9 +136,20 @@ async def draft_retry(home: Home, run_id: str, outcomes: Collection[Outcome]) ->
 def adopt(draft: Draft) -> RunRecord:
     """The draft becomes a run of its home, ready to be asked. Its record appears last: that is the start.
 
+    Runs of a home begin one at a time, and only where no other one is unfinished by then.
+
     Raises:
+        UsageError: another run of the home is unfinished.  HomeBusy: another process begins or works on one.
         HomeUnwritable: nothing was asked; names the path and why.
     """
+    home, run_id = draft.home, draft.run_id
+    with RunLock(home.beginning_lock_path, run_id, "a run of this home is being begun"):
+        _check_finished(home, run_id)
+        _clear_leftovers(home, run_id)
+        return _adopt(draft)
+
+
+def _adopt(draft: Draft) -> RunRecord:
     home, run_id = draft.home, draft.run_id
     if (draft.folder / "listing").exists():
         home.adopt(draft.folder / "listing", f"listings/run={run_id}")
@@ -182,6 +193,21 @@ def _told(batches: Iterator[list[ObjectRef]]) -> Iterator[list[ObjectRef]]:
         listed += len(batch)
         tell(Progress("listing", listed))
         yield batch
+
+
+def _clear_leftovers(home: Home, run_id: str) -> None:
+    """A run of this id that was killed before its record stood is as if it had never been.
+
+    Raises:
+        UsageError: somebody asked by that run's plan: it did have a record.
+    """
+    if home.journal_path(run_id).exists() or home.paths(f"verdicts/provider=*/run={run_id}/*"):
+        raise UsageError(
+            f"{home.path(f'runs/{run_id}.json')} is gone, but run {run_id} was worked on: "
+            "put it back from a copy, or choose another id"
+        )
+    for relative in (f"listings/run={run_id}", f"plans/run={run_id}"):
+        home.discard(relative)
 
 
 def _check_finished(home: Home, run_id: str | None) -> None:

@@ -38,10 +38,9 @@ async def open_run(home: Home, run_id: str) -> AsyncIterator[OpenRun]:
     """
     async with contextlib.AsyncExitStack() as stack:
         await asyncio.to_thread(home.refresh, "runs")
-        record = await asyncio.to_thread(run_record.load, home, run_id)
-        if record.status.is_over:
-            raise UsageError(f"run {run_id} is {record.status}: nothing of it is left to do")
+        await asyncio.to_thread(_unfinished, home, run_id)
         stack.enter_context(RunLock(home.lock_path(run_id), run_id))
+        record = await asyncio.to_thread(_unfinished, home, run_id)
         spec = spec_of(dict(record.spec), f"the spec of run {run_id}")
         await asyncio.to_thread(home.refresh, f"plans/run={run_id}")
         totals = read_totals(home, run_id)
@@ -87,10 +86,9 @@ async def abandon_run(home: Home, run_id: str) -> RunRecord:
     Raises:
         UsageError: no such run, or it is over.  HomeBusy: a process works on it.
     """
-    record = await asyncio.to_thread(run_record.load, home, run_id)
-    if record.status.is_over:
-        raise UsageError(f"run {run_id} is {record.status} already")
+    await asyncio.to_thread(_unfinished, home, run_id)
     with RunLock(home.lock_path(run_id), run_id):
+        record = await asyncio.to_thread(_unfinished, home, run_id)
         async with Journal(home.journal_path(run_id), run_id) as journal:
             for each in record.books:
                 await parts.publish(journal, home, each.balance.provider)
@@ -101,6 +99,19 @@ async def abandon_run(home: Home, run_id: str) -> RunRecord:
         )
         record = replace(record, status=RunStatus.ABANDONED, updated_at=now, ended_at=now, books=books)
         await asyncio.to_thread(run_record.save, home, record)
+    return record
+
+
+def _unfinished(home: Home, run_id: str) -> RunRecord:
+    """The run's record as it is now. To be asked again once the run's lock is held: whoever held it before
+    may have ended the run.
+
+    Raises:
+        UsageError: no such run, or nothing of it is left to do.
+    """
+    record = run_record.load(home, run_id)
+    if record.status.is_over:
+        raise UsageError(f"run {run_id} is {record.status}: nothing of it is left to do")
     return record
 
 

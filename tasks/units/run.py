@@ -207,7 +207,9 @@ class OpenRun:
     async def _is_open(self, shard: Shard) -> bool:
         """Whether any question of the shard has no final row yet; true at the first one found."""
         path = shard_path(self.home.path(f"plans/run={self.run_id}"), shard)
-        return await Feed(read_shard(path), self.journal).next() is not None
+        return (
+            await Feed(read_shard(path), self.journal, self.lines[shard.provider].policy).next() is not None
+        )
 
     @asynccontextmanager
     async def _attended(self) -> AsyncIterator[None]:

@@ -44,6 +44,10 @@ class RunningEmulators:
         """Totals and the busiest seconds, as emulators.calls.CallLog.summary."""
         return self.control(provider, "GET", "summary")
 
+    def under_way(self, provider: str) -> dict[str, int]:
+        """How many calls arrived, wait for their reply, had it delivered; for waiting in a loop."""
+        return cast("dict[str, int]", self.control(provider, "GET", "under_way"))
+
     def script(self, provider: str, **rule: Any) -> None:
         """Add a fault; the fields of emulators.trouble.Trouble, e.g. fault="throttled", times=2."""
         self.control(provider, "POST", "script", rule)

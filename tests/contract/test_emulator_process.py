@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections import Counter
@@ -30,6 +31,7 @@ from tests.contract.emulator_clients import (
     tencent_headers,
 )
 from tests.contract.emulator_process import ROOT, RunningEmulators, running_emulators
+from tests.flows.patience import until
 
 PROVIDERS = ("tencent", "aliyun")
 
@@ -230,6 +232,16 @@ def test_the_log_can_be_read_from_where_it_was_left(emulators: RunningEmulators)
         ask(emulators, "tencent")
 
     assert [call["number"] for call in emulators.calls("tencent", after=1)] == [2, 3]
+
+
+def test_calls_that_wait_for_their_reply_are_counted_while_they_wait(emulators: RunningEmulators) -> None:
+    emulators.settings("tencent", latency_ms="300")
+    caller = threading.Thread(target=ask, args=(emulators, "tencent"))
+    caller.start()
+    until(lambda: emulators.under_way("tencent"), lambda seen: seen["under_way"] == 1)
+    caller.join()
+
+    assert emulators.under_way("tencent") == {"arrived": 1, "under_way": 0, "delivered": 1}
 
 
 def test_reset_brings_back_the_start(emulators: RunningEmulators) -> None:

@@ -139,8 +139,8 @@ class JournalAgainstBooks(RuleBasedStateMachine):
         everything = [question(number) for number in range(8)]
         settled = {question(number) for number in self.settled}
         assert self.loop.run(self.journal.settled_among(everything)) == settled
-        doubtful = {question(number) for number in self.calls}
-        assert self.loop.run(self.journal.in_doubt_among(everything)) == doubtful
+        doubtful = {question(number): len(calls) for number, calls in self.calls.items()}
+        assert self.loop.run(self.journal.in_doubt_among(everything, 1)) == doubtful
         for number, verdict in self.settled.items():
             found = self.loop.run(self.journal.answer_of(question(number)))
             assert found == verdict or (

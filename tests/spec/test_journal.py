@@ -8,6 +8,7 @@ import random
 import resource
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -195,7 +196,7 @@ def _acknowledged(lines: Iterator[str] | list[str], kind: str) -> list[str]:
 
 async def _settled_and_doubtful(path: Path, questions: list[str]) -> tuple[set[str], set[str]]:
     async with Journal(path, RUN) as journal:
-        return await journal.settled_among(questions), await journal.in_doubt_among(questions)
+        return await journal.settled_among(questions), set(await journal.in_doubt_among(questions, 2))
 
 
 def test_no_acknowledged_call_or_answer_is_lost_by_kill_9(path: Path) -> None:
@@ -310,6 +311,41 @@ def test_a_file_that_is_no_journal_is_refused_by_name(path: Path, found: bytes) 
     assert path.read_bytes() == found
 
 
+def open_without_room(path: str) -> None:
+    """Opens a journal on a disk that takes no further byte, and says what it is told."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    try:
+        asyncio.run(_settled_and_doubtful(Path(path), []))
+    except UsageError as error:
+        _acknowledge("refused", str(error))
+
+
+def test_a_full_disk_is_not_taken_for_a_damaged_journal(path: Path, tmp_path: Path) -> None:
+    """Who moved the file away, as a damaged one has to be, would lose what it holds."""
+    asyncio.run(_settle_all(path, tmp_path / "live", 3))
+    with child("tests.spec.test_journal.open_without_room", path) as process:
+        assert process.stdout is not None
+        (refusal,) = _acknowledged(process.stdout.readlines(), "refused")
+    assert str(path) in refusal
+    assert "damaged" not in refusal
+    assert "make room" in refusal
+    assert _answers(path, 3) == [a_verdict(number) for number in range(3)]
+
+
+@pytest.mark.parametrize("began", [0, 1], ids=["no byte written", "one page written"])
+def test_a_journal_killed_before_it_had_tables_holds_nothing_and_is_begun_anew(
+    path: Path, began: int
+) -> None:
+    path.parent.mkdir()
+    path.touch()
+    if began:
+        with contextlib.closing(sqlite3.connect(path)) as sql:
+            sql.execute("PRAGMA journal_mode = WAL")
+    assert read_tallies(path) == {}
+    asyncio.run(_settled_and_doubtful(path, []))
+    assert read_tallies(path) == {}
+
+
 def test_another_runs_journal_is_refused(path: Path) -> None:
     async def open_as(run_id: str) -> None:
         async with Journal(path, run_id):
@@ -335,7 +371,7 @@ async def test_an_announced_call_without_an_answer_is_in_doubt_after_a_restart(p
         assert (call.question_id, call.provider, call.attempt) == (question(2), ALIYUN, 1)
         assert (call.order_no, call.content_sha256) == ("order2", None)
         assert await journal.settled_among([question(1), question(2)]) == {question(1)}
-        assert await journal.in_doubt_among([question(1), question(2)]) == {question(2)}
+        assert await journal.in_doubt_among([question(1), question(2)], 2) == {question(2): 1}
 
 
 @pytest.mark.anyio
@@ -390,7 +426,7 @@ async def test_a_caller_cancelled_while_announcing_has_announced_nothing(path: P
         caller.cancel()
         await asyncio.wait([caller])
         assert await journal.intend(question(2), TENCENT, 1, "o", content(1)) == question(2)
-        assert await journal.in_doubt_among([question(1)]) == set()
+        assert await journal.in_doubt_among([question(1)], 2) == {}
 
 
 @pytest.mark.anyio
@@ -427,7 +463,7 @@ async def test_a_question_given_up_without_doubt_keeps_its_calls_on_the_books(pa
     async with Journal(path, RUN) as journal:
         await journal.intend(question(1), TENCENT, 1, "order1", content(1))
         await journal.release(question(1), in_doubt=False)
-        assert await journal.in_doubt_among([question(1)]) == set()
+        assert await journal.in_doubt_among([question(1)], 2) == {}
         tally = (await journal.tallies())[TENCENT]
         assert (tally.calls, tally.open_calls, tally.settled) == (1, 0, 0)
 
@@ -507,7 +543,7 @@ async def test_nobody_waits_for_a_claim_when_the_journal_closes(path: Path) -> N
         await journal.intend(question(1), TENCENT, 1, "o1", content(1))
         waiting = asyncio.create_task(journal.end_of(question(1)))
         await asyncio.sleep(0)
-        await journal.in_doubt_among([question(1)])  # one reader: the look-up is behind us
+        await journal.in_doubt_among([question(1)], 2)  # one reader: the look-up is behind us
     with pytest.raises(JournalFailed, match="closed"):
         await waiting
 

@@ -511,6 +511,28 @@ async def test_a_question_in_doubt_whose_object_is_gone_is_of_unknown_billing_to
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("calls_of_each_process", "cost"),
+    [([1, 1], 1.5), ([2, 1, 1], 2.5), ([7], 1.5)],
+    ids=["two crashes", "three crashes", "turned away six times before the crash"],
+)
+async def test_every_call_that_crashes_cut_short_is_in_the_costs(
+    tmp_path: Path, emulators: RunningEmulators, calls_of_each_process: list[int], cost: float
+) -> None:
+    """Of each process at most two: with the second call in doubt a question is over."""
+    questions = put(tmp_path / "source", a=image("genuine"))
+    for calls in calls_of_each_process:
+        async with a_line(tmp_path, emulators) as line:
+            for attempt in range(1, calls + 1):
+                await line.journal.intend(questions[0].question_id, Provider.TENCENT, attempt, "order", None)
+    async with a_line(tmp_path, emulators) as line:
+        await stream(line, iter([questions]))
+        ended = await rows(line, questions)
+
+    assert (ended["a"].outcome, ended["a"].billed, ended["a"].cost) == ("scored", "unknown", cost)
+
+
+@pytest.mark.anyio
 async def test_a_feed_leaves_out_what_is_settled_and_marks_what_is_in_doubt(
     tmp_path: Path, emulators: RunningEmulators
 ) -> None:
@@ -518,10 +540,10 @@ async def test_a_feed_leaves_out_what_is_settled_and_marks_what_is_in_doubt(
     async with a_line(tmp_path, emulators) as line:
         await stream(line, iter([questions[:1]]))
         await line.journal.intend(questions[1].question_id, Provider.TENCENT, 1, "order", None)
-        feed = Feed(iter([questions[:1], questions[1:2], [], questions[2:]]), line.journal)
+        feed = Feed(iter([questions[:1], questions[1:2], [], questions[2:]]), line.journal, line.policy)
         handed = [await feed.next() for _ in range(4)]
 
-    assert handed == [(questions[1], True), (questions[2], False), None, None]
+    assert handed == [(questions[1], 1), (questions[2], 0), None, None]
 
 
 @pytest.mark.anyio
@@ -537,7 +559,7 @@ async def test_a_feed_hands_each_question_to_one_trip_however_many_ask(
             yield questions[start : start + 5]
 
     async with a_line(tmp_path, emulators) as line:
-        feed = Feed(batches(), line.journal)
+        feed = Feed(batches(), line.journal, line.policy)
         first = await asyncio.gather(*(feed.next() for _ in range(3)))
         assert read == [0]
         rest = await asyncio.gather(*(feed.next() for _ in range(32)))
