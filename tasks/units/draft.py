@@ -15,7 +15,16 @@ from domain.runs import Progress, RunStatus, new_run_id
 from domain.verdicts import Outcome, Provider
 from tasks.buckets.bucket import parse_location
 from tasks.buckets.listing import write_listing
-from tasks.candidates import Estimate, PlanTotals, Selection, estimate, plan, plan_again
+from tasks.candidates import (
+    Allocation,
+    Estimate,
+    PlanTotals,
+    Selection,
+    Strata,
+    estimate,
+    plan,
+    plan_again,
+)
 from tasks.candidates.selection import DEFAULT_INCLUDE
 from tasks.records import run_record
 from tasks.records.balance import Tally
@@ -95,6 +104,7 @@ async def draft_audit(
         limit=limit,
         sample_share=source.sample_share,
         sample_size=source.sample_size,
+        strata=_strata(spec),
     )
     if not only_to_look:
         await asyncio.to_thread(_check_finished, home, run_id)
@@ -184,6 +194,17 @@ def _shard_sizes(spec: Spec) -> dict[Provider, int]:
     return {
         provider: max(LEAST_SHARD, math.ceil(table.qps * SHARD_S)) for provider, table in spec.asked.items()
     }
+
+
+def _strata(spec: Spec) -> Strata | None:
+    if spec.source.strata is None:
+        return None
+    top = parse_location(spec.source.url).prefix
+    return Strata(
+        depth=spec.source.strata_depth,
+        top=top[: top.rfind("/") + 1],  # of "selfies/2024-" the folders are those below "selfies/"
+        allocation=Allocation(spec.source.allocation or Allocation.PROPORTIONAL),
+    )
 
 
 def _told(batches: Iterator[list[ObjectRef]]) -> Iterator[list[ObjectRef]]:
