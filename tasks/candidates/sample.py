@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from domain.errors import UsageError
 from tasks.candidates.selection import Selection
-from tasks.candidates.strata import MOST_STRATA, Strata, allocate
+from tasks.candidates.strata import MOST_STRATA, NO_STRATUM, Strata, allocate
 from tasks.candidates.workspace import count
 
 
@@ -65,9 +65,8 @@ def _beyond_share(share: float) -> str:
 
 def _draw_from_strata(connection: duckdb.DuckDBPyConnection, selection: Selection, strata: Strata) -> Sample:
     """Counts strata by the first two digits of the hash, so that only a small part is ever ranked."""
-    if count(
-        connection, f"SELECT count(*) FROM (SELECT DISTINCT stratum FROM candidate LIMIT {MOST_STRATA + 1})"
-    ) > (MOST_STRATA):
+    some = f"SELECT DISTINCT stratum FROM candidate LIMIT {MOST_STRATA + 1}"
+    if count(connection, f"SELECT count(*) FROM ({some})") > MOST_STRATA:
         raise UsageError(
             f'source.strata = "{strata.name}" makes more than {MOST_STRATA:,} strata:'
             " name fewer folders, or a column with fewer values"
@@ -81,6 +80,11 @@ def _draw_from_strata(connection: duckdb.DuckDBPyConnection, selection: Selectio
             "SELECT stratum, sum(objects)::BIGINT FROM dealt GROUP BY stratum ORDER BY stratum"
         ).fetchall()
     )
+    if strata.depth is None and sizes.keys() == {NO_STRATUM}:
+        raise UsageError(
+            'source.strata = "column", but no object selected has a stratum: name an inventory with that'
+            ' column, or cut strata out of the keys, as with "prefix:1"'
+        )
     sampled = _sample_size(selection, strata, sizes)
     if sampled is None:
         return Sample("false", "NULL::DOUBLE")

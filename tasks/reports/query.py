@@ -11,6 +11,20 @@ from domain.errors import UsageError
 MEMORY_LIMIT = "2GB"
 
 
+def new_connection() -> duckdb.DuckDBPyConnection:
+    """A DuckDB in memory, within our limit, that says nothing and thinks in UTC."""
+    connection = duckdb.connect()
+    connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")  # it would be drawn into our output
+    return connection
+
+
+def read_parquet_sql(files: Sequence[Path]) -> str:
+    """SQL for the rows of these files; the folders' names repeat columns the files hold themselves."""
+    return f"read_parquet([{', '.join(literal(str(path)) for path in files)}], hive_partitioning = false)"
+
+
 def connect(verdict_files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with the view `verdicts` over the given parts, columns as the contract names them.
 
@@ -19,13 +33,8 @@ def connect(verdict_files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
     """
     if not verdict_files:
         raise UsageError("no verdicts are published here yet")
-    connection = duckdb.connect()
-    connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute("SET enable_progress_bar = false")  # it would be drawn into our output
-    names = ", ".join(_literal(str(path)) for path in verdict_files)
-    # The folder names repeat columns the files hold themselves.
-    view = f"CREATE VIEW verdicts AS SELECT * FROM read_parquet([{names}], hive_partitioning = false)"  # noqa: S608
+    connection = new_connection()
+    view = f"CREATE VIEW verdicts AS SELECT * FROM {read_parquet_sql(verdict_files)}"  # noqa: S608
     try:
         connection.execute(view)
     except duckdb.Error as error:
@@ -53,5 +62,6 @@ def select(verdict_files: Sequence[Path], sql: str) -> pa.RecordBatchReader:
     return reader
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """The text as an SQL string."""
     return "'" + text.replace("'", "''") + "'"
