@@ -47,12 +47,13 @@ async def status(options: argparse.Namespace) -> int:
     home = home_of(options)
     runs = runs_of(home)
     if options.json:
-        json.dump(run_documents(runs), sys.stdout, indent=2, default=str, ensure_ascii=False)
+        json.dump(run_documents(home, runs), sys.stdout, indent=2, default=str, ensure_ascii=False)
         sys.stdout.write("\n")
     elif not runs:
         raise UsageError(f"{options.home} holds no runs: is it an audit's home?")
     else:
-        show_runs(OUT, [summary_of(home, record.run_id) for record in runs])
+        newest = runs[-1].run_id
+        show_runs(OUT, [summary_of(home, each.run_id, with_estimates=each.run_id == newest) for each in runs])
     return 0
 
 

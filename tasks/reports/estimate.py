@@ -126,6 +126,28 @@ def estimate_share(
     )
 
 
+def expected_intervals(
+    draws: Sequence[tuple[int, int]], share: float, confidence: float
+) -> tuple[Interval, Interval] | None:
+    """What one will know at one look, and at any time, once so many are covered and all could be assessed.
+
+    Args:     draws: objects selected and covered, of each stratum.  share: expected to be marked, in each.
+    Returns:  None where a stratum has nothing covered.
+    """
+    if not draws or any(covered == 0 for _, covered in draws):
+        return None
+    strata, drawn = [], 0
+    for selected, covered in draws:
+        # Whole numbers that add up to the share of all, however few a stratum has.
+        marked = round((drawn + covered) * share) - round(drawn * share)
+        drawn += covered
+        strata.append(StratumCounts(None, selected, covered, covered, marked, marked))
+    size = _size_by_weights(strata, sum(selected for selected, _ in draws))
+    if not math.isfinite(size):
+        return Interval(share, share), Interval(share, share)
+    return wilson(share, size, confidence), _at_any_time(strata, lambda each: each.high, confidence)
+
+
 def _at_any_time(
     strata: Sequence[StratumCounts], marked_in: Callable[[StratumCounts], int], confidence: float
 ) -> Interval:
@@ -174,19 +196,25 @@ def _effective_size(
              "Comparative study of confidence intervals for proportions in complex sample surveys", J. Survey
              Statistics and Methodology 7 (2019) 334-364; L. Kish, "Survey Sampling", 1965.
     """
-    by_weights = by_values = 0.0
+    by_values = 0.0
     for each in strata:
-        if each.selected == each.covered:
-            continue  # nothing of it is left to chance
-        chance = (each.selected - each.covered) / (each.selected - 1)
         marked = marked_in(each)
-        weight = each.selected / each.covered / assessable
-        by_weights += chance * weight**2 * each.assessed
         # Deviations from the overall share; an object that cannot be assessed deviates by nothing.
         mean = (marked - share * each.assessed) / each.covered
         squares = marked * (1 - share) ** 2 + (each.assessed - marked) * share**2
-        by_values += chance * weight**2 * (squares - each.covered * mean**2)
-    sizes = [1 / by_weights] if by_weights else []
-    if by_values > 0 and 0 < share < 1:
-        sizes.append(share * (1 - share) / by_values)
-    return min(sizes, default=math.inf)
+        by_values += _chance(each, assessable) * (squares - each.covered * mean**2)
+    by_weights = _size_by_weights(strata, assessable)
+    return min(by_weights, share * (1 - share) / by_values) if by_values > 0 else by_weights
+
+
+def _size_by_weights(strata: Sequence[StratumCounts], assessable: float) -> float:
+    spread = sum(_chance(each, assessable) * each.assessed for each in strata)
+    return 1 / spread if spread else math.inf
+
+
+def _chance(each: StratumCounts, assessable: float) -> float:
+    """What one covered object adds to the variance of the share; 0 where its whole stratum is covered."""
+    if each.selected == each.covered:
+        return 0.0
+    weight = each.selected / each.covered / assessable
+    return weight**2 * (each.selected - each.covered) / (each.selected - 1)
