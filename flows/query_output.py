@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from domain.errors import UsageError
-from flows.terminal import shown
+from flows.wording import shown
 
 TABLE_ROWS = 1_000
 """More rows than anybody reads on a terminal; files take them all."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -12,6 +12,8 @@ from rich.text import Text
 
 from domain.runs import Progress, ProviderProgress, RunStatus
 from domain.verdicts import Outcome, Risk
+from flows.sampling import show_estimates, show_strata
+from flows.wording import duration, moment, shown
 from tasks.units.books import RunRecord, Summary
 from tasks.units.doctor import Check
 from tasks.units.draft import Draft
@@ -131,13 +133,14 @@ def show_plan(console: Console, draft: Draft) -> None:
             console.print(f"  skipped, {reason}: {count:,}", highlight=False)
     if (later := second_stage_line(draft)) is not None:
         console.print(later, highlight=False)
+    show_strata(console, draft)
     table = Table("provider", "calls", "time at the cap", "ends", "cost", box=None, pad_edge=False)
     for each in draft.estimates:
         table.add_row(
             each.provider,
             f"{each.calls:,}",
-            _duration(each.hours),
-            _moment(each.ends_at),
+            duration(each.hours),
+            moment(each.ends_at),
             "no price given" if each.cost is None else f"{each.cost:,.2f}",
         )
     console.print(table)
@@ -171,6 +174,9 @@ def show_summary(console: Console, summary: Summary) -> None:
         for provider, risks in summary.findings.risks.items():
             table.add_row(provider, *(Text(f"{risks[risk]:,}", RISK_STYLES[risk]) for risk in reversed(Risk)))
         console.print(table)
+    if summary.estimates:
+        console.print()
+        show_estimates(console, summary.estimates)
     if summary.findings.suspects:
         console.print()
         console.print(_suspects(summary))
@@ -244,9 +250,9 @@ def runs_table(records: Sequence[RunRecord]) -> Table:
         costs = [books.cost for books in record.books if books.cost is not None]
         table.add_row(
             record.run_id,
-            _moment(record.started_at),
+            moment(record.started_at),
             record.status,
-            _duration(((record.ended_at or record.updated_at) - record.started_at).total_seconds() / 3600),
+            duration(((record.ended_at or record.updated_at) - record.started_at).total_seconds() / 3600),
             f"{sum(each.asked for each in balances):,}",
             f"{sum(sum(each.outcomes.values()) for each in balances):,}",
             f"{sum(books.calls for books in record.books):,}",
@@ -260,19 +266,3 @@ def show_check(console: Console, check: Check) -> None:
     """One line of a doctor's visit."""
     mark = "[green]ok  [/]" if check.is_well else "[bold red]FAIL[/]"
     console.print(mark, Text(f"{check.name}: {check.sentence}"), soft_wrap=True)
-
-
-def shown(text: str) -> str:
-    """Text of a bucket's making as one harmless line: control characters are escaped."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-
-
-def _duration(hours: float) -> str:
-    """Hours, as people plan by them; seconds or minutes where it is less than one."""
-    if hours < 1:
-        return f"{hours * 3600:,.0f} s" if hours < 1 / 30 else f"{hours * 60:,.0f} min"
-    return f"{hours:,.1f} h" if hours < 100 else f"{hours:,.0f} h ({hours / 24:,.1f} days)"
-
-
-def _moment(moment: datetime) -> str:
-    return f"{moment.astimezone():%Y-%m-%d %H:%M %Z}"

@@ -7,17 +7,25 @@ What a command needs is imported when it is called: Prefect alone takes over a s
 
 import argparse
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domain.errors import Denied, StoreDenied, UsageError
 from domain.verdicts import Outcome
+from flows import quantities
 from flows.consoles import ERR, OUT
 from flows.options import Verbs, add_home, add_run_id, add_spec, add_yes, count, home_of, run_id
 
 if TYPE_CHECKING:
     from flows.attendance import Sweep
+    from tasks.units.draft import Draft
     from tasks.units.opening import Home
+
+EXPECTED_SHARE = 0.01
+"""Of objects at risk, where nobody says how many to expect: an assumption, which every answer repeats."""
+
+CONFIDENCE = 0.95
 
 
 def register(verbs: Verbs) -> None:
@@ -25,6 +33,7 @@ def register(verbs: Verbs) -> None:
     plan_ = verbs.add("plan", plan, "list and plan, asking nobody", "facesweep plan kyc.toml --limit 1000")
     add_spec(plan_)
     _add_limit(plan_)
+    _add_outlook(plan_)
 
     audit_ = verbs.add(
         "audit", audit, "plan an audit, show the plan, run it", "facesweep audit kyc.toml --yes"
@@ -76,12 +85,35 @@ async def plan(options: argparse.Namespace) -> int:
     from tasks.units.opening import open_audit
     from tasks.units.watching import watching
 
+    outlooks = [options.precision, options.by, options.for_money]
+    if (options.expect or options.confidence) and not any(outlooks):
+        raise UsageError(
+            "--expect and --confidence belong to --precision, --by or --for-money: give one of these"
+        )
     found = open_audit(options.spec)
     with ProgressDisplay(ERR) as display, watching(display.update):
         async with draft_audit(found.home, found.spec, limit=options.limit, only_to_look=True) as draft:
             display.pause()
             show_plan(OUT, draft)
+            _show_outlook(draft, options)
     return 0
+
+
+def _show_outlook(draft: "Draft", options: argparse.Namespace) -> None:
+    """What a sample will tell, where that is asked."""
+    from flows.sampling import show_known, show_needed
+    from flows.wording import moment
+    from tasks.units.outlook import Expectation, known_by, known_for, needed_for
+
+    expected = Expectation(options.expect or EXPECTED_SHARE, options.confidence or CONFIDENCE)
+    if options.precision:
+        show_needed(OUT, needed_for(draft, options.precision, expected), options.precision, expected)
+    if options.by:
+        known = known_by(draft, options.by, datetime.now(UTC), expected)
+        show_known(OUT, known, f"by {moment(options.by)}", expected)
+    if options.for_money:
+        known = known_for(draft, options.for_money, expected)
+        show_known(OUT, known, f"for {options.for_money:,.2f}", expected)
 
 
 async def audit(options: argparse.Namespace) -> int:
@@ -174,6 +206,35 @@ def _quiet_prefect() -> None:
 def _add_limit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit", type=count, metavar="N", help="ask about N objects at most, chosen at random"
+    )
+
+
+def _add_outlook(parser: argparse.ArgumentParser) -> None:
+    """How sure a sample makes one: asked beforehand."""
+    asked = parser.add_argument_group("what a sample will tell")
+    asked.add_argument(
+        "--precision",
+        type=quantities.points,
+        metavar="POINTS",
+        help="how many calls tell the share at risk that exactly, e.g. 0.1pp",
+    )
+    asked.add_argument(
+        "--by", type=quantities.moment, metavar="TIME", help="what will be known at 09:00, or at an ISO time"
+    )
+    asked.add_argument(
+        "--for-money", type=quantities.money, metavar="AMOUNT", help="what will be known for that much"
+    )
+    asked.add_argument(
+        "--expect",
+        type=quantities.share,
+        metavar="SHARE",
+        help=f"share of objects expected to be at risk (default: {100 * EXPECTED_SHARE:.4g}%%)",
+    )
+    asked.add_argument(
+        "--confidence",
+        type=quantities.confidence,
+        metavar="SHARE",
+        help=f"how sure to be (default: {100 * CONFIDENCE:.4g}%%)",
     )
 
 

@@ -60,7 +60,8 @@ async def status(options: argparse.Namespace) -> int:
     elif not runs:
         raise UsageError(f"{options.home} holds no runs: is it an audit's home?")
     else:
-        show_runs(OUT, [summary_of(home, record.run_id) for record in runs])
+        newest = runs[-1].run_id
+        show_runs(OUT, [summary_of(home, each.run_id, with_estimates=each.run_id == newest) for each in runs])
     return 0
 
 

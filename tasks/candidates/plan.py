@@ -3,13 +3,13 @@
 # ruff: noqa: S608 - what is put into these statements are names and numbers of our own, and quoted literals
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
-from uuid import UUID
 
 import duckdb
 
 from domain.verdicts import Provider
+from tasks.candidates.population import count_population
+from tasks.candidates.sample import Sample, beyond_first, draw
 from tasks.candidates.selection import Selection, SkipReason
 from tasks.candidates.sharding import check_shard_sizes, write_shards
 from tasks.candidates.skipped import count_skipped, skipped_sql, write_skipped
@@ -43,16 +43,19 @@ def plan(
              providers: for each provider to ask, about how many questions make a shard; the first one
              only where the strategy has a second stage, which `plan_following` plans.
     Raises:  FileExistsError: `out_dir` holds files.  ValueError: no provider, or a shard size below 1.
+             UsageError: the strata are too many, for facesweep or for the sample.
     """
     check_shard_sizes(providers)
     with workspace(out_dir, memory_limit_bytes, threads) as (connection, work_dir):
         open_parquet(connection, "listing", listing_files, OBJECT_COLUMNS)
         open_parquet(connection, "verdict", verdict_files, VERDICT_COLUMNS)
         connection.execute(
-            f"CREATE TEMP VIEW judged AS SELECT {OBJECT}, {selection.reason_sql()} AS reason FROM listing"
+            f"CREATE TEMP VIEW judged AS SELECT * REPLACE ({selection.stratum_sql()} AS stratum),"
+            f" {selection.reason_sql()} AS reason FROM listing"
         )
         find_candidates(connection, providers, memory_limit_bytes, work_dir)
-        reasons = _reasons(connection, list(providers), selection, strategy)
+        sample = draw(connection, selection)
+        reasons = _reasons(connection, list(providers), selection, sample, strategy)
         write_skipped(connection, _all_skipped_sql(reasons, strategy), out_dir)
         listed = count(connection, "SELECT count(*) FROM listing")
         totals: dict[Provider, ProviderTotals] = {}
@@ -61,57 +64,43 @@ def plan(
                 connection,
                 f"SELECT {OBJECT}, media_of(key) AS media, visiting,"
                 f" question_of('{provider}', version, url) AS question,"
-                f" '{strategy.because}' AS asked_because, NULL::DOUBLE AS weight"
+                f" '{strategy.because}' AS asked_because, {sample.weight} AS weight"
                 f" FROM candidate WHERE {reasons[provider]} IS NULL",
                 provider,
                 questions_per_shard,
                 out_dir,
             )
-            totals[provider] = sharded.totals(listed, count_skipped(connection, provider))
+            totals[provider] = sharded.totals(
+                listed,
+                count_skipped(connection, provider),
+                count_population(connection, provider, reasons[provider], selection.strata),
+            )
     return PlanTotals(totals)
 
 
 def _reasons(
-    connection: duckdb.DuckDBPyConnection, providers: list[Provider], selection: Selection, strategy: Strategy
+    connection: duckdb.DuckDBPyConnection,
+    providers: list[Provider],
+    selection: Selection,
+    sample: Sample,
+    strategy: Strategy,
 ) -> dict[Provider, str]:
     """SQL for each provider's reason to skip a candidate; NULL where it is asked."""
-    answered = {provider: strategy.answered_sql(provider, providers) for provider in providers}
-    beyond_sample = "false"
-    if selection.sample_share is not None:
-        beyond_sample = _beyond_share(selection.sample_share)
-    elif selection.sample_size is not None:
-        beyond_sample = _beyond_first(connection, selection.sample_size, "occurrence = 1")
+    elsewhere = {provider: strategy.elsewhere_sql(provider, providers) for provider in providers}
     beyond_limit = "false"
     if selection.limit is not None:
-        is_open = " OR ".join(f"NOT {each}" for each in answered.values())
-        beyond_limit = _beyond_first(
-            connection, selection.limit, f"occurrence = 1 AND NOT {beyond_sample} AND ({is_open})"
+        is_open = " OR ".join(f"NOT (answered_{provider} OR {each})" for provider, each in elsewhere.items())
+        beyond_limit = beyond_first(
+            connection, selection.limit, f"occurrence = 1 AND NOT {sample.beyond} AND ({is_open})"
         )
     return {
         provider: f"CASE WHEN occurrence > 1 THEN '{SkipReason.LISTED_TWICE}'"
-        f" WHEN {beyond_sample} THEN '{SkipReason.OUT_OF_SAMPLE}'"
-        f" WHEN {answered[provider]} THEN '{SkipReason.ALREADY_ANSWERED}'"
-        f" WHEN {strategy.elsewhere_sql(provider)} THEN '{SkipReason.OTHER_PROVIDER}'"
+        f" WHEN {elsewhere[provider]} THEN '{SkipReason.OTHER_PROVIDER}'"
+        f" WHEN {sample.beyond} THEN '{SkipReason.OUT_OF_SAMPLE}'"
+        f" WHEN answered_{provider} THEN '{SkipReason.ALREADY_ANSWERED}'"
         f" WHEN {beyond_limit} THEN '{SkipReason.OVER_LIMIT}' END"
         for provider in providers
     }
-
-
-def _beyond_first(connection: duckdb.DuckDBPyConnection, number: int, condition: str) -> str:
-    """SQL that is true behind the first `number` candidates, in visiting order, of those meant."""
-    if number == 0:
-        return "true"
-    last: UUID | None = connection.execute(
-        "SELECT max(visiting) FROM (SELECT visiting FROM candidate"
-        f" WHERE {condition} ORDER BY visiting LIMIT {number})"
-    ).fetchall()[0][0]
-    return f"(visiting > '{last}'::UUID)" if last else "false"
-
-
-def _beyond_share(share: float) -> str:
-    """SQL that is true for candidates whose hash, as a share of all hashes, lies behind `share`."""
-    last = UUID(int=int(Fraction(share) * 2**128) - 1)
-    return f"(visiting > '{last}'::UUID)"
 
 
 def _all_skipped_sql(reasons: Mapping[Provider, str], strategy: Strategy) -> str:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from domain.errors import UsageError
 from tasks.candidates.globs import to_regex
 from tasks.candidates.kinds import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, suffix_globs
+from tasks.candidates.strata import Strata
 from tasks.candidates.vocabulary import literal
 
 DEFAULT_INCLUDE = suffix_globs(IMAGE_SUFFIXES + VIDEO_SUFFIXES)
@@ -27,9 +28,9 @@ class SkipReason(StrEnum):
     TOO_OLD = "too_old"
     TOO_NEW = "too_new"
     LISTED_TWICE = "listed_twice"  # the same url and version again, e.g. in overlapping inventories
+    OTHER_PROVIDER = "other_provider"  # a split puts it to the other one
     OUT_OF_SAMPLE = "out_of_sample"
     ALREADY_ANSWERED = "already_answered"  # a final outcome in an earlier run of this home
-    OTHER_PROVIDER = "other_provider"  # a split puts it to the other one
     OVER_LIMIT = "over_limit"
     FIRST_UNDECIDED = "first_undecided"  # cascade: no final outcome of the first provider
     FIRST_WITHOUT_SCORE = "first_without_score"  # cascade: the first refused it, or it is unfit
@@ -46,8 +47,10 @@ class Selection:
 
     A sample is drawn before earlier answers are taken off and stays the same from run to run:
     `sample_share` keeps an object or not whatever else the bucket holds; `sample_size` keeps that many
-    of the objects selected. `limit` is what one run asks at most: that many objects which some
-    provider has not answered yet, so the next run goes on behind them. Both follow the visiting order.
+    of the objects selected. With `strata` it is drawn from each of them, and a share is that share of the
+    objects selected, but one of each stratum at least. `limit` is what one run asks at most: that many
+    objects which some provider has not answered yet, so the next run goes on behind them. All of these
+    follow the visiting order.
 
     Raises:  UsageError: a glob is malformed, a number out of range or a time without a zone.
     """
@@ -61,6 +64,7 @@ class Selection:
     limit: int | None = None
     sample_share: float | None = None  # over 0, up to 1
     sample_size: int | None = None
+    strata: Strata | None = None
 
     def __post_init__(self) -> None:
         if not self.include:
@@ -100,6 +104,10 @@ class Selection:
             rules.append((SkipReason.TOO_NEW, f"epoch_us(last_modified) >= {bound}"))
         cases = " ".join(f"WHEN {condition} THEN '{reason}'" for reason, condition in rules)
         return f"CASE {cases} END"
+
+    def stratum_sql(self) -> str:
+        """SQL for the stratum of a listing's row; the listing's own where the audit has no strata."""
+        return "stratum" if self.strata is None else self.strata.stratum_sql()
 
 
 def matches_sql(globs: tuple[str, ...]) -> str:

@@ -12,7 +12,7 @@ import duckdb
 from domain.runs import Shard
 from domain.verdicts import Provider
 from tasks.candidates.shards import shard_path
-from tasks.candidates.totals import ProviderTotals
+from tasks.candidates.totals import ProviderTotals, StratumTotals
 from tasks.candidates.vocabulary import OBJECT, literal
 
 
@@ -26,7 +26,9 @@ class Sharded:
     bytes_to_fetch: int
     shards: tuple[Shard, ...]
 
-    def totals(self, listed: int, skipped: Mapping[str, int]) -> ProviderTotals:
+    def totals(
+        self, listed: int, skipped: Mapping[str, int], strata: tuple[StratumTotals, ...] = ()
+    ) -> ProviderTotals:
         """The provider's books.
 
         Raises:  RuntimeError: an object was lost or counted twice; such a plan must not be run.
@@ -39,6 +41,7 @@ class Sharded:
             copies=self.copies,
             bytes_to_fetch=self.bytes_to_fetch,
             shards=self.shards,
+            strata=strata,
         )
         if not totals.balance.is_balanced:
             raise RuntimeError(f"the plan's books do not balance: {totals.balance}")

@@ -39,23 +39,20 @@ class Strategy:
     low_share: float = 0.0  # cascade: of the objects the first calls low, those put to the second, 0 to 1
     caps_per_s: Mapping[Provider, int] = field(default_factory=dict)  # split: in proportion to these
 
-    def elsewhere_sql(self, provider: Provider) -> str:
-        """SQL that is true where a candidate belongs to another provider."""
+    def elsewhere_sql(self, provider: Provider, providers: list[Provider]) -> str:
+        """SQL that is true where a candidate is another provider's and this one has not answered it.
+
+        In a split an object that either provider has answered is done, whatever the caps are now.
+        """
         if self.kind is not StrategyKind.SPLIT:
             return "false"
         total = sum(self.caps_per_s.values())
         ends = [Fraction(end, total) for end in accumulate(self.caps_per_s.values())]
         place = list(self.caps_per_s).index(provider)
         starts_at = ends[place - 1] if place else Fraction(0)
-        return f"NOT {_between('split_of(etag, size_bytes, version, url)', starts_at, ends[place])}"
-
-    def answered_sql(self, provider: Provider, providers: list[Provider]) -> str:
-        """SQL that is true where a candidate needs no call of this provider any more.
-
-        In a split an object that either provider has answered is answered, whatever the caps are now.
-        """
-        names = providers if self.kind is StrategyKind.SPLIT else [provider]
-        return "(" + " OR ".join(f"answered_{name}" for name in names) + ")"
+        is_own = _between("split_of(etag, size_bytes, version, url)", starts_at, ends[place])
+        is_answered = " OR ".join(f"answered_{name}" for name in providers)
+        return f"(NOT answered_{provider} AND (NOT {is_own} OR {is_answered}))"
 
     @property
     def because(self) -> str:

@@ -1,11 +1,29 @@
 """A plan's books: what was listed, what was skipped and why, what will be asked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from domain.runs import Balance, Shard
 from domain.verdicts import Provider
+
+
+@dataclass(frozen=True, slots=True)
+class StratumTotals:
+    """One stratum of the objects that an audit's selection keeps, for one provider of a plan."""
+
+    stratum: str | None  # None where the audit has no strata: then this one is everything
+    selected: int
+    sampled: int  # of these, in the sample; all of them where nothing is sampled
+    asked: int  # of the sampled ones, questions of this plan
+    leading: int  # answered earlier and before the first open one, in visiting order
+    covered: int  # before the first one this plan leaves out: what its answers will tell about
+    first_left: str | None  # the place of that one in visiting order; None where none is left out
+
+    @property
+    def weight(self) -> float | None:
+        """Objects selected that a sampled one stands for."""
+        return self.selected / self.sampled if self.sampled else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +38,7 @@ class ProviderTotals:
     bytes_to_fetch: int  # size of the objects asked about; copies are not fetched
     shards: tuple[Shard, ...]
     handed_over: int = 0  # questions that the other provider took over; then the shards are closed
+    strata: tuple[StratumTotals, ...] = ()  # none when planning again
 
     @property
     def calls(self) -> int:
@@ -66,6 +85,7 @@ class PlanTotals:
                     "bytes_to_fetch": totals.bytes_to_fetch,
                     "handed_over": totals.handed_over,
                     "questions_by_shard": [shard.questions for shard in totals.shards],
+                    "strata": [asdict(stratum) for stratum in totals.strata],
                 }
                 for provider, totals in self.providers.items()
             }
@@ -91,6 +111,7 @@ class PlanTotals:
                         for number, questions in enumerate(totals["questions_by_shard"], start=1)
                     ),
                     handed_over=totals.get("handed_over", 0),
+                    strata=tuple(StratumTotals(**stratum) for stratum in totals.get("strata", ())),
                 )
                 for name, totals in document["providers"].items()
             }

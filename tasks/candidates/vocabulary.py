@@ -1,10 +1,7 @@
-"""The domain's words in SQL: an object's columns, versions, question ids, final outcomes.
-
-Digit for digit what `domain` says. Ids travel through joins, sorts and files as UUIDs: 128 bits, in the
-order of their hex digits, at a third of the memory these take.
-"""
+"""The domain's words in SQL: an object's columns, its identities, final outcomes."""
 
 from domain.objects import MediaKind
+from domain.sql import IDENTITY_MACROS
 from domain.verdicts import Outcome
 from tasks.candidates.globs import to_regex
 from tasks.candidates.kinds import SUFFIXES, suffix_globs
@@ -44,31 +41,20 @@ def literal(text: str) -> str:
 
 
 def macros() -> list[str]:
-    """Statements that teach a DuckDB connection our identities.
+    """Statements that teach a DuckDB connection our identities (see `domain.sql`), and:
 
-    version_of(version_id, etag, size_bytes, last_modified)   as domain.objects.version_of
-    question_of(provider, version, url)                        as domain.questions.question_id
-    digits_of(question)                                        its 32 hex digits
-    visiting_of(version, url)                                  the place in the visiting order
-    split_of(etag, size_bytes, version, url)                   the draw for a provider; copies share it
-    control_of(version, url)                                   the draw for a cascade's control share
-    media_of(key)                                              image, video or other, by suffix
-
-    The visiting order is a keyed hash of the object alone: every prefix of it is a simple random sample,
-    the same for all providers and in every run.
+    digits_of(question)                        its 32 hex digits
+    split_of(etag, size_bytes, version, url)   the draw for a provider; copies share it
+    control_of(version, url)                   the draw for a cascade's control share
+    media_of(key)                              image, video or other, by suffix
     """
     kinds = " ".join(
         f"WHEN regexp_full_match(key, {literal(to_regex(suffix_globs(suffixes)))}) THEN '{kind}'"
         for kind, suffixes in SUFFIXES.items()
     )
     return [
-        "CREATE TEMP MACRO version_of(version_id, etag, size_bytes, last_modified) AS coalesce("
-        "nullif(version_id, ''), nullif(etag, ''), size_bytes || '-' || epoch_us(last_modified))",
+        *IDENTITY_MACROS,
         "CREATE TEMP MACRO digits_of(id) AS replace(id::VARCHAR, '-', '')",
-        "CREATE TEMP MACRO question_of(provider, version, url) AS"
-        " left(sha256(provider || chr(10) || version || chr(10) || url), 32)::UUID",
-        "CREATE TEMP MACRO visiting_of(version, url) AS"
-        " left(sha256('facesweep-order' || chr(10) || version || chr(10) || url), 32)::UUID",
         "CREATE TEMP MACRO split_of(etag, size_bytes, version, url) AS"
         " left(sha256('facesweep-split' || chr(10)"
         " || coalesce(nullif(etag, '') || '-' || size_bytes, version || chr(10) || url)), 32)::UUID",

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import Enum
 from pathlib import Path
 
+from domain.errors import UsageError
 from domain.verdicts import Billed, Outcome, Provider, Verdict
 from tasks.records.balance import Tally
 from tasks.records.encoding import from_bytes
@@ -63,6 +64,34 @@ def read_tallies(path: Path) -> dict[Provider, Tally]:
         return tallies(sql)
     except sqlite3.Error as error:
         raise refusal(path, error) from None
+    finally:
+        sql.close()
+
+
+def read_answers(path: Path, slice_rows: int = 2000) -> Iterator[list[Verdict]]:
+    """The verdicts a run's journal still holds, a slice at a time; for any process, also while the run works.
+
+    Those that no part holds yet are among them; so are some that were published a moment ago. Whoever reads
+    parts as well reads these first: a row that is published meanwhile is then seen twice, never missed.
+
+    Raises:
+        UsageError: there is no journal, or it is damaged or foreign; names the file.
+    """
+    try:
+        sql = open_reader(path)
+    except NeverBegan:
+        return
+    seq = 0
+    try:
+        while rows := sql.execute(
+            "SELECT seq, body FROM bodies WHERE seq > ? ORDER BY seq LIMIT ?", (seq, slice_rows)
+        ).fetchall():
+            yield [from_bytes(body) for _, body in rows]
+            seq = rows[-1][0]
+    except sqlite3.Error as error:
+        raise refusal(path, error) from None
+    except ValueError as error:
+        raise UsageError(f"the journal {path} cannot be read: {error}") from None
     finally:
         sql.close()
 

@@ -11,6 +11,22 @@ from domain.errors import UsageError
 MEMORY_LIMIT = "2GB"
 
 
+def new_connection() -> duckdb.DuckDBPyConnection:
+    """A DuckDB in memory, within our limit, that says nothing and thinks in UTC."""
+    connection = duckdb.connect()
+    connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")  # it would be drawn into our output
+    return connection
+
+
+def read_parquet_sql(files: Sequence[Path]) -> str:
+    """SQL for the rows of these files; columns that the older ones lack are null in them."""
+    names = ", ".join(literal(str(path)) for path in files)
+    # The folders' names repeat columns the files hold themselves.
+    return f"read_parquet([{names}], hive_partitioning = false, union_by_name = true)"
+
+
 def connect(verdict_files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with the view `verdicts` over the given parts, columns as the contract names them.
 
@@ -28,8 +44,7 @@ def skipped(plan_files: Sequence[Path], reason: str | None = None) -> pa.RecordB
     Raises:
         UsageError: a file is damaged; names it.
     """
-    connection = _connect("skipped", plan_files)
-    rows = connection.sql(
+    rows = _connect("skipped", plan_files).sql(
         "SELECT reason, provider, url, version_id, etag, size_bytes, last_modified FROM skipped"
         " WHERE $reason IS NULL OR reason = $reason ORDER BY url, provider",
         params={"reason": reason},
@@ -59,21 +74,14 @@ def select(verdict_files: Sequence[Path], sql: str) -> pa.RecordBatchReader:
 
 def _connect(view: str, files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
     """A connection with one view over Parquet files."""
-    connection = duckdb.connect()
-    connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute("SET enable_progress_bar = false")  # it would be drawn into our output
-    names = ", ".join(_literal(str(path)) for path in files)
+    connection = new_connection()
     try:
-        # The folder names repeat columns the files hold themselves.
-        connection.execute(
-            f"CREATE VIEW {view} AS SELECT * FROM read_parquet([{names}], hive_partitioning = false,"  # noqa: S608
-            " union_by_name = true)"
-        )
+        connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {read_parquet_sql(files)}")  # noqa: S608
     except duckdb.Error as error:
         raise UsageError(f"the {view} files cannot be read: {str(error).splitlines()[0]}") from None
     return connection
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """The text as an SQL string."""
     return "'" + text.replace("'", "''") + "'"

@@ -62,6 +62,8 @@ def spec_of(data: dict[str, Any], origin: str) -> Spec:
     after, before = spec.source.modified_after, spec.source.modified_before
     if after and before and after >= before:
         raise UsageError(f"{origin}: source.modified_after is not before source.modified_before")
+    if spec.source.allocation and not spec.source.strata:
+        raise UsageError(f"{origin}: source.allocation shares a sample among strata: add source.strata")
     return spec
 
 

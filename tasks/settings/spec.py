@@ -38,6 +38,14 @@ def _percent(text: str) -> str:
     return text
 
 
+def _strata(text: str) -> str:
+    if re.fullmatch(r"column|prefix:([1-9]|1\d|20)", text) is None:
+        raise ValueError(
+            'must be "prefix:1" (up to 20 folders below the source) or "column" (the inventory\'s)'
+        )
+    return text
+
+
 def _store_endpoint(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -77,6 +85,8 @@ class Source(_Section):
     min_bytes: Annotated[int, Field(ge=0)] = 1
     max_bytes: Annotated[int, Field(ge=1)] | None = None
     sample: Annotated[bool | int | str, AfterValidator(_sample)] | None = None
+    strata: Annotated[str, AfterValidator(_strata)] | None = None
+    allocation: Literal["proportional", "equal"] | None = None  # proportional, where there are strata
     endpoint_url: StoreEndpointUrl | None = None
     region: str | None = None
 
@@ -89,6 +99,11 @@ class Source(_Section):
     def sample_size(self) -> int | None:
         """The sample as a number of objects; None where it is none."""
         return self.sample if isinstance(self.sample, int) else None
+
+    @property
+    def strata_depth(self) -> int | None:
+        """How many folders name an object's stratum; None where a column does, or there are no strata."""
+        return int(self.strata.removeprefix("prefix:")) if self.strata not in (None, "column") else None
 
 
 class Tencent(_Section):

@@ -16,6 +16,7 @@ from tasks.records.queries import read_tallies
 from tasks.records.run_record import RunRecord, books_of
 from tasks.reports.findings import Findings, find
 from tasks.reports.query import select, skipped
+from tasks.units.estimates import RiskEstimate, estimates_of, estimates_to_json
 from tasks.units.stages import read_totals
 
 __all__ = [
@@ -46,8 +47,17 @@ def runs_of(home: Home) -> list[RunRecord]:
 
 
 def run_documents(home: Home, records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """Run records as they stand in `runs/<id>.json`, and who works on each: null where nobody does here."""
-    return [run_record.to_json(record) | {"worked_on_by": _worker_of(home, record)} for record in records]
+    """Run records as they stand in `runs/<id>.json`, oldest first; the newest with its estimates.
+
+    And who works on each: null where nobody does here.
+    """
+    documents = [
+        run_record.to_json(record) | {"worked_on_by": _worker_of(home, record), "estimates": None}
+        for record in records
+    ]
+    if records:
+        documents[-1]["estimates"] = estimates_to_json(_estimates(home, records[-1]))
+    return documents
 
 
 def run_of(home: Home, run_id: str | None, *, unfinished: bool = False) -> RunRecord:
@@ -131,21 +141,33 @@ def _current(home: Home, record: RunRecord) -> RunRecord:
     )
 
 
+def _estimates(home: Home, record: RunRecord) -> tuple[RiskEstimate, ...]:
+    return estimates_of(home, record, lambda: _parts(home, "run=*"))
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run for people: its record, its books line by line, and what was found."""
+    """A run for people: its record, its books line by line, what was found and what that says of the rest."""
 
     record: RunRecord
     balance: list[str]
     findings: Findings
     worked_on_by: str | None  # such as `process 4711 on host`; None where nobody does on this machine
+    estimates: tuple[RiskEstimate, ...] = ()
 
 
-def summary_of(home: Home, run_id: str | None = None) -> Summary:
-    """The run of that id, or the newest.
+def summary_of(home: Home, run_id: str | None = None, *, with_estimates: bool = True) -> Summary:
+    """The run of that id, or the newest. Estimates read the answers of all runs, not of this one alone.
 
     Raises:
         UsageError: there is none.
     """
     record = run_of(home, run_id)
-    return Summary(record, balance_lines(record), findings_of(home, record.run_id), _worker_of(home, record))
+    estimates = _estimates(home, record) if with_estimates else ()
+    return Summary(
+        record,
+        balance_lines(record),
+        findings_of(home, record.run_id),
+        _worker_of(home, record),
+        estimates,
+    )

@@ -14,7 +14,16 @@ from domain.runs import Progress, RunStatus, new_run_id
 from domain.verdicts import Outcome
 from tasks.buckets.bucket import parse_location
 from tasks.buckets.listing import write_listing
-from tasks.candidates import Estimate, PlanTotals, Selection, estimate, plan, plan_again
+from tasks.candidates import (
+    Allocation,
+    Estimate,
+    PlanTotals,
+    Selection,
+    Strata,
+    estimate,
+    plan,
+    plan_again,
+)
 from tasks.candidates.selection import DEFAULT_INCLUDE
 from tasks.records import run_record
 from tasks.records.balance import Tally
@@ -88,6 +97,7 @@ async def draft_audit(
         limit=limit,
         sample_share=source.sample_share,
         sample_size=source.sample_size,
+        strata=_strata(spec),
     )
     if not only_to_look:
         await asyncio.to_thread(_check_finished, home, run_id)
@@ -184,6 +194,17 @@ def _draft(
         if provider in totals.providers
     )
     return Draft(home, spec, run_id or new_run_id(now), folder, totals, estimates, retry_of)
+
+
+def _strata(spec: Spec) -> Strata | None:
+    if spec.source.strata is None:
+        return None
+    top = parse_location(spec.source.url).prefix
+    return Strata(
+        depth=spec.source.strata_depth,
+        top=top[: top.rfind("/") + 1],  # of "selfies/2024-" the folders are those below "selfies/"
+        allocation=Allocation(spec.source.allocation or Allocation.PROPORTIONAL),
+    )
 
 
 def _told(batches: Iterator[list[ObjectRef]]) -> Iterator[list[ObjectRef]]:

@@ -282,3 +282,24 @@ def test_what_a_first_or_only_stage_asks_says_why(tmp_path: Path) -> None:
             each for provider in totals.providers for each in questions(folder / "plan", totals, provider)
         ]
         assert {each.asked_because for each in asked} == {because}
+
+
+def test_in_a_split_each_provider_has_a_population_of_its_own(tmp_path: Path) -> None:
+    """What the other one is asked about is no gap in it."""
+    totals = planned(tmp_path, images(300), SPLIT, sample_size=90)
+
+    populations = {name: each.strata[0].selected for name, each in totals.providers.items()}
+    assert sum(populations.values()) == 300
+    for provider, each in totals.providers.items():
+        assert each.strata[0].sampled == each.asked
+        assert each.strata[0].selected == 300 - each.skipped["other_provider"], provider
+
+
+def test_a_second_stage_knows_no_population(tmp_path: Path) -> None:
+    """The first provider chose its objects: they say nothing about the others."""
+    rows = images(3)
+    totals = followed(
+        tmp_path, planned(tmp_path, rows, CASCADE), CASCADE, [scored(row, "high") for row in rows]
+    )
+
+    assert totals.providers[ALIYUN].strata == ()
