@@ -50,6 +50,7 @@ class RunRecord:
     processing_record: Mapping[str, Any] | None = None  # why this processing is allowed
     stop_reason: str | None = None  # one sentence, when the run did not end by itself
     retry_of: str | None = None  # the run whose failed questions this one asks again
+    reask: str | None = None  # why what has a final verdict already was asked again
     extra: Mapping[str, Any] = field(default_factory=dict)  # fields of newer versions, kept
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from tasks.records.lock import RunLock
 from tasks.records.run_record import RunRecord, books_of
 from tasks.settings import Spec
 from tasks.units.opening import open_bucket, versions
+from tasks.units.origin import refuse_to_mix
 from tasks.units.watching import tell
 
 SHARD_S = 600.0
@@ -80,8 +81,8 @@ async def draft_audit(
     """List the source and plan what to ask; thrown away at the end of the block unless adopted.
 
     Raises:
-        UsageError: the source cannot be listed; or, unless the plan is `only_to_look` at, another run of
-            this home is unfinished.
+        UsageError: the source cannot be listed; the home's verdicts are simulated and these would be real;
+            or, unless the plan is `only_to_look` at, another run of this home is unfinished.
         HomeBusy: another process works on such a run.
     """
     source = spec.source
@@ -96,8 +97,10 @@ async def draft_audit(
         sample_share=source.sample_share,
         sample_size=source.sample_size,
     )
+    records = await asyncio.to_thread(run_record.list_runs, home)
     if not only_to_look:
-        await asyncio.to_thread(_check_finished, home, run_id)
+        await asyncio.to_thread(_check_finished, home, records, run_id)
+    await refuse_to_mix(home, spec, records)
     with home.staging() as folder:
         bucket = open_bucket(parse_location(source.url), source.endpoint_url, source.region)
         await asyncio.to_thread(write_listing, _told(bucket.list_batches()), folder / "listing")
@@ -119,11 +122,14 @@ async def draft_retry(home: Home, run_id: str, outcomes: Collection[Outcome]) ->
     """Plan to ask again what ended so in an earlier run.
 
     Raises:
-        UsageError: no such run, it is unfinished, or an outcome is one that is never asked again.
+        UsageError: no such run, it is unfinished, its verdicts are simulated and these would be real, or an
+            outcome is one that is never asked again.
     """
     record = await asyncio.to_thread(run_record.load, home, run_id)
     spec = Spec.model_validate(dict(record.spec))
-    await asyncio.to_thread(_check_finished, home, None)
+    records = await asyncio.to_thread(run_record.list_runs, home)
+    await asyncio.to_thread(_check_finished, home, records, None)
+    await refuse_to_mix(home, spec, records)
     with home.staging() as folder:
         tell(Progress("planning"))
         await asyncio.to_thread(home.refresh, "verdicts")
@@ -195,9 +201,9 @@ def _told(batches: Iterator[list[ObjectRef]]) -> Iterator[list[ObjectRef]]:
         yield batch
 
 
-def _check_finished(home: Home, run_id: str | None) -> None:
+def _check_finished(home: Home, records: Iterable[RunRecord], run_id: str | None) -> None:
     """Two unfinished runs of one home could pay for the same question twice."""
-    for record in run_record.list_runs(home):
+    for record in records:
         if record.run_id == run_id:
             raise UsageError(
                 f"run {run_id} exists already in {home.root}: `facesweep resume` goes on with it"

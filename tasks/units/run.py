@@ -156,11 +156,15 @@ class OpenRun:
             updated_at=now,
             ended_at=None if status is RunStatus.RUNNING else now,
             books=books,
-            simulated=self.record.simulated or any(line.detector.simulated for line in self.lines.values()),
             stop_reason=stop_reason,
         )
         await asyncio.to_thread(run_record.save, self.home, self.record)
         return self.record
+
+    async def mark_simulated(self) -> None:
+        """The record says that an emulator answers, before anything it said is kept."""
+        self.record = replace(self.record, simulated=True)
+        await self.save(RunStatus.RUNNING)
 
     async def finish(self) -> RunRecord:
         """Publish what is left and close the books.
