@@ -128,6 +128,9 @@ def show_plan(console: Console, draft: Draft) -> None:
         )
         for reason, count in totals.skipped.items():
             console.print(f"  skipped, {reason}: {count:,}", highlight=False)
+        if draft.reask is not None:
+            paid = f"{totals.paid_before:,} of these have been paid for already"
+            console.print(f"  [bold]{paid}[/] and would be paid for again", highlight=False)
     table = Table("provider", "calls", "time at the cap", "ends", "cost", box=None, pad_edge=False)
     for each in draft.estimates:
         table.add_row(
@@ -146,6 +149,8 @@ def show_summary(console: Console, summary: Summary) -> None:
     console.print(f"[bold]{record.audit}[/] run {record.run_id}: [bold]{record.status}[/]", highlight=False)
     if record.simulated:
         console.print("[reverse] simulated [/] an emulator answered: nothing here is a real verdict")
+    if record.reask is not None:
+        console.print(f"asked again: {record.reask}", highlight=False, markup=False)
     if record.stop_reason:
         console.print(f"stopped: {record.stop_reason}", highlight=False, markup=False)
     if summary.findings.risks:

@@ -15,7 +15,7 @@ from tasks.candidates.sharding import check_shard_sizes, write_shards
 from tasks.candidates.skipped import count_skipped, skipped_sql, write_skipped
 from tasks.candidates.slices import find_candidates
 from tasks.candidates.totals import PlanTotals, ProviderTotals
-from tasks.candidates.vocabulary import OBJECT, OBJECT_COLUMNS, VERDICT_COLUMNS
+from tasks.candidates.vocabulary import OBJECT, OBJECT_COLUMNS, REASK, VERDICT_COLUMNS
 from tasks.candidates.workspace import MEMORY_LIMIT_BYTES, THREADS, count, open_parquet, workspace
 
 
@@ -27,6 +27,8 @@ def plan(
     out_dir: Path,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     threads: int = THREADS,
+    *,
+    reask: bool = False,
 ) -> PlanTotals:
     """Writes `provider=<p>/shard-<n>.parquet` and `skipped-00001.parquet` into an empty `out_dir`.
 
@@ -39,6 +41,7 @@ def plan(
 
     Args:    listing_files, verdict_files: Parquet parts, any number of them.
              providers: for each provider to ask, about how many questions make a shard.
+             reask: ask what is answered already too; such a question's `asked_because` is `reask`.
     Raises:  FileExistsError: `out_dir` holds files.  ValueError: no provider, or a shard size below 1.
     """
     check_shard_sizes(providers)
@@ -49,29 +52,38 @@ def plan(
             f"CREATE TEMP VIEW judged AS SELECT {OBJECT}, {selection.reason_sql()} AS reason FROM listing"
         )
         find_candidates(connection, providers, memory_limit_bytes, work_dir)
-        reasons = _reasons(connection, list(providers), selection)
+        answered = {provider: f"answered_{provider}" for provider in providers}
+        reasons = _reasons(connection, dict.fromkeys(answered, "false") if reask else answered, selection)
         write_skipped(connection, _all_skipped_sql(reasons), out_dir)
         listed = count(connection, "SELECT count(*) FROM listing")
         totals: dict[Provider, ProviderTotals] = {}
         for provider, questions_per_shard in providers.items():
+            because = f"CASE WHEN answered_{provider} THEN '{REASK}' ELSE 'all' END"
             sharded = write_shards(
                 connection,
                 f"SELECT {OBJECT}, media_of(key) AS media, visiting,"
                 f" question_of('{provider}', version, url) AS question,"
-                " 'all' AS asked_because, NULL::DOUBLE AS weight"
+                f" {because} AS asked_because, NULL::DOUBLE AS weight"
                 f" FROM candidate WHERE {reasons[provider]} IS NULL",
                 provider,
                 questions_per_shard,
                 out_dir,
             )
-            totals[provider] = sharded.totals(listed, count_skipped(connection, provider))
+            paid_before = count(
+                connection,
+                f"SELECT count(*) FROM candidate WHERE {reasons[provider]} IS NULL AND paid_{provider}",
+            )
+            totals[provider] = sharded.totals(listed, count_skipped(connection, provider), paid_before)
     return PlanTotals(totals)
 
 
 def _reasons(
-    connection: duckdb.DuckDBPyConnection, providers: list[Provider], selection: Selection
+    connection: duckdb.DuckDBPyConnection, answered: Mapping[Provider, str], selection: Selection
 ) -> dict[Provider, str]:
-    """SQL for each provider's reason to skip a candidate; NULL where it is asked."""
+    """SQL for each provider's reason to skip a candidate; NULL where it is asked.
+
+    `answered` is SQL for each provider to ask that is true where an answer it has keeps it from being asked.
+    """
     beyond_sample = "false"
     if selection.sample_share is not None:
         beyond_sample = _beyond_share(selection.sample_share)
@@ -79,16 +91,16 @@ def _reasons(
         beyond_sample = _beyond_first(connection, selection.sample_size, "occurrence = 1")
     beyond_limit = "false"
     if selection.limit is not None:
-        is_open = " OR ".join(f"NOT answered_{provider}" for provider in providers)
+        is_open = " OR ".join(f"NOT {is_answered}" for is_answered in answered.values())
         beyond_limit = _beyond_first(
             connection, selection.limit, f"occurrence = 1 AND NOT {beyond_sample} AND ({is_open})"
         )
     return {
         provider: f"CASE WHEN occurrence > 1 THEN '{SkipReason.LISTED_TWICE}'"
         f" WHEN {beyond_sample} THEN '{SkipReason.OUT_OF_SAMPLE}'"
-        f" WHEN answered_{provider} THEN '{SkipReason.ALREADY_ANSWERED}'"
+        f" WHEN {is_answered} THEN '{SkipReason.ALREADY_ANSWERED}'"
         f" WHEN {beyond_limit} THEN '{SkipReason.OVER_LIMIT}' END"
-        for provider in providers
+        for provider, is_answered in answered.items()
     }
 
 

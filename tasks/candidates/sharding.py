@@ -26,7 +26,7 @@ class Sharded:
     bytes_to_fetch: int
     shards: tuple[Shard, ...]
 
-    def totals(self, listed: int, skipped: Mapping[str, int]) -> ProviderTotals:
+    def totals(self, listed: int, skipped: Mapping[str, int], paid_before: int = 0) -> ProviderTotals:
         """The provider's books.
 
         Raises:  RuntimeError: an object was lost or counted twice; such a plan must not be run.
@@ -39,6 +39,7 @@ class Sharded:
             copies=self.copies,
             bytes_to_fetch=self.bytes_to_fetch,
             shards=self.shards,
+            paid_before=paid_before,
         )
         if not totals.balance.is_balanced:
             raise RuntimeError(f"the plan's books do not balance: {totals.balance}")

@@ -19,6 +19,7 @@ class ProviderTotals:
     copies: int  # questions whose verdict repeats that of a byte-identical object
     bytes_to_fetch: int  # size of the objects asked about; copies are not fetched
     shards: tuple[Shard, ...]
+    paid_before: int = 0  # of those asked: they have a verdict that was, or may have been, billed
 
     @property
     def calls(self) -> int:
@@ -63,6 +64,7 @@ class PlanTotals:
                     "copies": totals.copies,
                     "calls": totals.calls,  # for readers; from_json derives it
                     "bytes_to_fetch": totals.bytes_to_fetch,
+                    "paid_before": totals.paid_before,
                     "questions_by_shard": [shard.questions for shard in totals.shards],
                 }
                 for provider, totals in self.providers.items()
@@ -84,6 +86,7 @@ class PlanTotals:
                     asked=totals["asked"],
                     copies=totals["copies"],
                     bytes_to_fetch=totals["bytes_to_fetch"],
+                    paid_before=totals.get("paid_before", 0),  # plans of an earlier version lack it
                     shards=tuple(
                         Shard(Provider(name), number, questions)
                         for number, questions in enumerate(totals["questions_by_shard"], start=1)

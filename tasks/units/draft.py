@@ -46,6 +46,7 @@ class Draft:
     totals: PlanTotals
     estimates: tuple[Estimate, ...]
     retry_of: str | None = None
+    reask: str | None = None  # why what has a final verdict already is asked again
 
 
 Approve = Callable[[Draft], Awaitable[bool]]
@@ -75,16 +76,22 @@ async def draft_audit(
     spec: Spec,
     run_id: str | None = None,
     limit: int | None = None,
+    reask: str | None = None,
     *,
     only_to_look: bool = False,
 ) -> AsyncIterator[Draft]:
     """List the source and plan what to ask; thrown away at the end of the block unless adopted.
 
+    With `reask`, a reason, earlier verdicts keep nothing from being asked.
+
     Raises:
-        UsageError: the source cannot be listed; the home's verdicts are simulated and these would be real;
-            or, unless the plan is `only_to_look` at, another run of this home is unfinished.
+        UsageError: the source cannot be listed; `reask` gives no reason; the home's verdicts are simulated
+            and these would be real; or, unless the plan is `only_to_look` at, another run of this home is
+            unfinished.
         HomeBusy: another process works on such a run.
     """
+    if reask is not None and not reask.strip():
+        raise UsageError("reask: asking again is paid again: give the reason, for the run's record")
     source = spec.source
     selection = Selection(
         include=source.include or DEFAULT_INCLUDE,
@@ -113,8 +120,9 @@ async def draft_audit(
             _shard_sizes(spec),
             selection,
             folder / "plan",
+            reask=reask is not None,
         )
-        yield _draft(home, spec, run_id, folder, totals)
+        yield _draft(home, spec, run_id, folder, totals, reask=reask)
 
 
 @asynccontextmanager
@@ -140,8 +148,9 @@ async def draft_retry(home: Home, run_id: str, outcomes: Collection[Outcome]) ->
             outcomes,
             _shard_sizes(spec),
             folder / "plan",
+            reask=record.reask is not None,
         )
-        yield _draft(home, spec, None, folder, totals, retry_of=run_id)
+        yield _draft(home, spec, None, folder, totals, retry_of=run_id, reask=record.reask)
 
 
 def adopt(draft: Draft) -> RunRecord:
@@ -169,13 +178,21 @@ def adopt(draft: Draft) -> RunRecord:
         books=tuple(books_of(each.balance, Tally()) for each in draft.totals.providers.values()),
         processing_record=dict(draft.spec.processing_record) or None,
         retry_of=draft.retry_of,
+        reask=draft.reask,
     )
     run_record.save(home, record)
     return record
 
 
 def _draft(
-    home: Home, spec: Spec, run_id: str | None, folder: Path, totals: PlanTotals, retry_of: str | None = None
+    home: Home,
+    spec: Spec,
+    run_id: str | None,
+    folder: Path,
+    totals: PlanTotals,
+    *,
+    retry_of: str | None = None,
+    reask: str | None = None,
 ) -> Draft:
     now = datetime.now(UTC)
     estimates = tuple(
@@ -183,7 +200,7 @@ def _draft(
         for provider, table in spec.asked.items()
         if provider in totals.providers
     )
-    return Draft(home, spec, run_id or new_run_id(now), folder, totals, estimates, retry_of)
+    return Draft(home, spec, run_id or new_run_id(now), folder, totals, estimates, retry_of, reask)
 
 
 def _shard_sizes(spec: Spec) -> dict[Provider, int]:
