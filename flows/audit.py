@@ -18,15 +18,19 @@ from tasks.units.tasks import detect_shard, finish_run, plan_run, plan_second_st
 
 
 @flow(name="audit", persist_result=False)
-async def audit(spec_path: str, run_id: str | None = None, limit: int | None = None) -> str | None:
+async def audit(
+    spec_path: str, run_id: str | None = None, limit: int | None = None, reask: str | None = None
+) -> str | None:
     """One audit from its spec file; the id of its run, or None when its plan was not approved.
+
+    `reask` is the reason to ask again what has a final verdict already; it stands in the run's record.
 
     Raises:
         UsageError: the spec, the source or the home is wrong.
         Denied: a provider refuses the account.  Stopped: somebody stopped the run.
     """
     found = open_audit(Path(spec_path))
-    async with draft_audit(found.home, found.spec, run_id, limit) as draft:
+    async with draft_audit(found.home, found.spec, run_id, limit, reask) as draft:
         return await _plan_and_go_on(draft)
 
 

@@ -131,6 +131,9 @@ def show_plan(console: Console, draft: Draft) -> None:
         )
         for reason, count in totals.skipped.items():
             console.print(f"  skipped, {reason}: {count:,}", highlight=False)
+        if draft.reask is not None:
+            paid = f"{totals.paid_before:,} of these have been paid for already"
+            console.print(f"  [bold]{paid}[/] and would be paid for again", highlight=False)
     if (later := second_stage_line(draft)) is not None:
         console.print(later, highlight=False)
     show_strata(console, draft)
@@ -166,6 +169,8 @@ def show_summary(console: Console, summary: Summary) -> None:
     )
     if record.simulated:
         console.print("[reverse] simulated [/] an emulator answered: nothing here is a real verdict")
+    if record.reask is not None:
+        console.print(f"asked again: {record.reask}", highlight=False, markup=False)
     if record.stop_reason:
         console.print(f"stopped: {record.stop_reason}", highlight=False, markup=False)
     if summary.findings.risks:

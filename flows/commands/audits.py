@@ -33,6 +33,7 @@ def register(verbs: Verbs) -> None:
     plan_ = verbs.add("plan", plan, "list and plan, asking nobody", "facesweep plan kyc.toml --limit 1000")
     add_spec(plan_)
     _add_limit(plan_)
+    _add_reask(plan_)
     _add_outlook(plan_)
 
     audit_ = verbs.add(
@@ -40,6 +41,7 @@ def register(verbs: Verbs) -> None:
     )
     add_spec(audit_)
     _add_limit(audit_)
+    _add_reask(audit_)
     audit_.add_argument(
         "--run-id", type=run_id, help="the run's id (default: the time and some random digits)"
     )
@@ -92,7 +94,9 @@ async def plan(options: argparse.Namespace) -> int:
         )
     found = open_audit(options.spec)
     with ProgressDisplay(ERR) as display, watching(display.update):
-        async with draft_audit(found.home, found.spec, limit=options.limit, only_to_look=True) as draft:
+        async with draft_audit(
+            found.home, found.spec, limit=options.limit, reask=options.reask, only_to_look=True
+        ) as draft:
             display.pause()
             show_plan(OUT, draft)
             _show_outlook(draft, options)
@@ -118,7 +122,13 @@ def _show_outlook(draft: "Draft", options: argparse.Namespace) -> None:
 
 async def audit(options: argparse.Namespace) -> int:
     """Plan, show the plan, run it."""
-    return await run_audit(options.spec, run_id=options.run_id, limit=options.limit, is_approved=options.yes)
+    return await run_audit(
+        options.spec,
+        run_id=options.run_id,
+        limit=options.limit,
+        reask=options.reask,
+        is_approved=options.yes,
+    )
 
 
 async def resume(options: argparse.Namespace) -> int:
@@ -161,14 +171,19 @@ async def abandon(options: argparse.Namespace) -> int:
 
 
 async def run_audit(
-    spec: Path, *, run_id: str | None = None, limit: int | None = None, is_approved: bool
+    spec: Path,
+    *,
+    run_id: str | None = None,
+    limit: int | None = None,
+    reask: str | None = None,
+    is_approved: bool,
 ) -> int:
     _quiet_prefect()
     from flows import audit as flows
     from tasks.units.opening import open_audit
 
     async def sweep() -> str | None:
-        return await flows.audit(str(spec), run_id, limit)
+        return await flows.audit(str(spec), run_id, limit, reask)
 
     return await _attended(sweep, open_audit(spec).home, is_approved=is_approved)
 
@@ -236,6 +251,22 @@ def _add_outlook(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help=f"how sure to be (default: {100 * CONFIDENCE:.4g}%%)",
     )
+
+
+def _add_reask(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--reask",
+        type=_reason,
+        metavar="REASON",
+        help="ask again what has a final verdict already, and pay again; why, for the run's record",
+    )
+
+
+def _reason(text: str) -> str:
+    """A reason somebody can read later, as an option's type."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("asking again is paid again: say why, for the run's record")
+    return " ".join(text.split())
 
 
 def _outcomes(text: str) -> list[Outcome]:

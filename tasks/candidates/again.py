@@ -23,10 +23,13 @@ def plan_again(
     out_dir: Path,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     threads: int = THREADS,
+    *,
+    reask: bool = False,
 ) -> PlanTotals:
     """Writes a plan, as `plan` does, of the run's questions whose last row has one of the outcomes.
 
-    `listed` counts these questions. The ones a later run has answered are skipped as already answered.
+    `listed` counts these questions. The ones another run has answered are skipped as already answered; with
+    `reask`, where the run asked what was answered before, only those answered since.
     An object is asked about as the run listed it; if it has changed since, fetching it will say so.
 
     Args:    outcomes: failed, unreadable or both.
@@ -42,21 +45,26 @@ def plan_again(
         for provider in providers:
             connection.execute(
                 f"CREATE TABLE ended_{provider} AS WITH last AS ("
-                f" SELECT {OBJECT}, outcome, asked_because, weight, TRY_CAST(question_id AS UUID) AS question"
+                f" SELECT {OBJECT}, outcome, settled_at, asked_because, weight,"
+                " TRY_CAST(question_id AS UUID) AS question"
                 f" FROM verdict WHERE run_id = {literal(run_id)} AND provider = '{provider}'"
                 f" AND outcome NOT IN ({FINAL_OUTCOMES})"
                 " QUALIFY row_number()"
                 " OVER (PARTITION BY question_id ORDER BY settled_at DESC, outcome) = 1)"
                 f" SELECT {OBJECT}, media_of(key) AS media, question, visiting_of("
                 " version_of(version_id, etag, size_bytes, last_modified), url) AS visiting,"
-                " asked_because, weight"
+                " settled_at, asked_because, weight"
                 f" FROM last WHERE outcome IN ({wanted})"
             )
             # Few questions fail, many are answered: only the answers to these are kept in memory.
             connection.execute(
-                f"CREATE TABLE answered_{provider} AS SELECT TRY_CAST(question_id AS UUID) AS question"
-                f" FROM verdict WHERE provider = '{provider}' AND outcome IN ({FINAL_OUTCOMES})"
-                f" AND TRY_CAST(question_id AS UUID) IN (SELECT question FROM ended_{provider})"
+                f"CREATE TABLE known_{provider} AS SELECT question, verdict.billed <> 'no' AS is_paid,"
+                f" {'verdict.settled_at > ended.settled_at' if reask else 'true'} AS is_answer"
+                f" FROM verdict JOIN ended_{provider} AS ended ON TRY_CAST(question_id AS UUID) = question"
+                f" WHERE provider = '{provider}' AND verdict.outcome IN ({FINAL_OUTCOMES})"
+            )
+            connection.execute(
+                f"CREATE VIEW answered_{provider} AS SELECT question FROM known_{provider} WHERE is_answer"
             )
         write_skipped(
             connection,
@@ -77,7 +85,14 @@ def plan_again(
                 out_dir,
             )
             listed = count(connection, f"SELECT count(*) FROM ended_{provider}")
-            totals[provider] = sharded.totals(listed, count_skipped(connection, provider))
+            paid_before = count(
+                connection,
+                f"SELECT count(DISTINCT question) FROM known_{provider}"
+                f" ANTI JOIN answered_{provider} USING (question) WHERE is_paid",
+            )
+            totals[provider] = sharded.totals(
+                listed, count_skipped(connection, provider), paid_before=paid_before
+            )
     return PlanTotals(totals)
 
 

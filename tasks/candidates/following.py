@@ -12,8 +12,8 @@ from tasks.candidates.skipped import count_skipped, skipped_sql, write_skipped
 from tasks.candidates.slices import find_candidates
 from tasks.candidates.strategy import Strategy, StrategyKind
 from tasks.candidates.totals import ProviderTotals
-from tasks.candidates.vocabulary import OBJECT, OBJECT_COLUMNS, VERDICT_COLUMNS
-from tasks.candidates.workspace import MEMORY_LIMIT_BYTES, THREADS, open_parquet, workspace
+from tasks.candidates.vocabulary import OBJECT, OBJECT_COLUMNS, REASK, VERDICT_COLUMNS, literal
+from tasks.candidates.workspace import MEMORY_LIMIT_BYTES, THREADS, count, open_parquet, workspace
 
 
 def plan_following(
@@ -26,6 +26,8 @@ def plan_following(
     out_dir: Path,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     threads: int = THREADS,
+    *,
+    reask_in: str | None = None,
 ) -> ProviderTotals:
     """Writes the second provider's shards and skipped objects into an empty `out_dir`, as `plan` does.
 
@@ -35,6 +37,8 @@ def plan_following(
 
     Args:    plan_files: the first stage's shards and skipped objects.
              verdict_files: all verdicts of the home, this run's among them.
+             reask_in: the run, where it asks again: only its own answers of the first provider count, and
+             earlier ones of the second keep nothing from being asked.
     Raises:  FileExistsError: `out_dir` holds files.  ValueError: no second stage, or a shard size below 1.
     """
     check_shard_sizes({second: questions_per_shard})
@@ -47,7 +51,9 @@ def plan_following(
         open_parquet(
             connection, "left_out", left_out, {**OBJECT_COLUMNS, "provider": "VARCHAR", "reason": "VARCHAR"}
         )
-        open_parquet(connection, "verdict", verdict_files, {**VERDICT_COLUMNS, "risk": "VARCHAR"})
+        open_parquet(connection, "home_verdict", verdict_files, {**VERDICT_COLUMNS, "risk": "VARCHAR"})
+        is_meant = "true" if reask_in is None else f"provider = '{second}' OR run_id = {literal(reask_in)}"
+        connection.execute(f"CREATE TEMP VIEW verdict AS SELECT * FROM home_verdict WHERE {is_meant}")
         connection.execute(
             f"CREATE TEMP VIEW judged AS SELECT {OBJECT}, NULL::VARCHAR AS reason FROM asked UNION ALL"
             f" SELECT {OBJECT}, NULL FROM left_out"
@@ -56,12 +62,14 @@ def plan_following(
         find_candidates(
             connection, [first.provider, second], memory_limit_bytes, work_dir, judged_by=first.provider
         )
-        reason = _reason_sql(strategy, first.provider, second)
+        is_answered = f"answered_{second}" if reask_in is None else "false"
+        reason = _reason_sql(strategy, first.provider, is_answered)
         write_skipped(connection, skipped_sql("candidate", {second: reason}, owner=second), out_dir)
         sharded = write_shards(
             connection,
             f"SELECT {OBJECT}, media_of(key) AS media, visiting,"
-            f" question_of('{second}', version, url) AS question, {_because_sql(strategy)} AS asked_because,"
+            f" question_of('{second}', version, url) AS question, "
+            f" CASE WHEN answered_{second} THEN '{REASK}' ELSE {_because_sql(strategy)} END AS asked_because,"
             f" weight FROM candidate LEFT JOIN (SELECT url, version_of(version_id, etag, size_bytes,"
             f" last_modified) AS version, weight FROM asked WHERE weight IS NOT NULL) USING (url, version)"
             f" WHERE {reason} IS NULL",
@@ -69,22 +77,28 @@ def plan_following(
             questions_per_shard,
             out_dir,
         )
+        paid_before = count(
+            connection, f"SELECT count(*) FROM candidate WHERE {reason} IS NULL AND paid_{second}"
+        )
         skipped = _together(
             {name: number for name, number in first.skipped.items() if name != SkipReason.ALREADY_ANSWERED},
             count_skipped(connection, second),
         )
-    return sharded.totals(first.listed, skipped)
+    return sharded.totals(first.listed, skipped, paid_before=paid_before)
 
 
-def _reason_sql(strategy: Strategy, first: Provider, second: Provider) -> str:
-    """SQL for the reason not to ask the second about a candidate; NULL where it is asked."""
+def _reason_sql(strategy: Strategy, first: Provider, is_answered: str) -> str:
+    """SQL for the reason not to ask the second about a candidate; NULL where it is asked.
+
+    `is_answered` is SQL that is true where an answer of the second keeps it from being asked.
+    """
     if strategy.kind is StrategyKind.FAILOVER:
         return (
-            f"CASE WHEN answered_{second} THEN '{SkipReason.ALREADY_ANSWERED}'"
+            f"CASE WHEN {is_answered} THEN '{SkipReason.ALREADY_ANSWERED}'"
             f" WHEN answered_{first} THEN '{SkipReason.FIRST_ANSWERED}' END"
         )
     return (
-        f"CASE WHEN answered_{second} THEN '{SkipReason.ALREADY_ANSWERED}'"
+        f"CASE WHEN {is_answered} THEN '{SkipReason.ALREADY_ANSWERED}'"
         f" WHEN NOT answered_{first} THEN '{SkipReason.FIRST_UNDECIDED}'"
         f" WHEN risk IS NULL THEN '{SkipReason.FIRST_WITHOUT_SCORE}'"
         f" WHEN risk = '{Risk.LOW}' AND NOT {strategy.is_control_sql}"

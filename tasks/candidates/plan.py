@@ -16,7 +16,7 @@ from tasks.candidates.skipped import count_skipped, skipped_sql, write_skipped
 from tasks.candidates.slices import find_candidates
 from tasks.candidates.strategy import Strategy
 from tasks.candidates.totals import PlanTotals, ProviderTotals
-from tasks.candidates.vocabulary import OBJECT, OBJECT_COLUMNS, VERDICT_COLUMNS
+from tasks.candidates.vocabulary import OBJECT, OBJECT_COLUMNS, REASK, VERDICT_COLUMNS
 from tasks.candidates.workspace import MEMORY_LIMIT_BYTES, THREADS, count, open_parquet, workspace
 
 
@@ -29,6 +29,8 @@ def plan(
     strategy: Strategy = Strategy(),  # noqa: B008 (frozen)
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     threads: int = THREADS,
+    *,
+    reask: bool = False,
 ) -> PlanTotals:
     """Writes `provider=<p>/shard-<n>.parquet` and `skipped-00001.parquet` into an empty `out_dir`.
 
@@ -42,6 +44,7 @@ def plan(
     Args:    listing_files, verdict_files: Parquet parts, any number of them.
              providers: for each provider to ask, about how many questions make a shard; the first one
              only where the strategy has a second stage, which `plan_following` plans.
+             reask: ask what is answered already too; such a question's `asked_because` is `reask`.
     Raises:  FileExistsError: `out_dir` holds files.  ValueError: no provider, or a shard size below 1.
              UsageError: the strata are too many, for facesweep or for the sample.
     """
@@ -55,41 +58,53 @@ def plan(
         )
         find_candidates(connection, providers, memory_limit_bytes, work_dir)
         sample = draw(connection, selection)
-        reasons = _reasons(connection, list(providers), selection, sample, strategy)
+        answered = {provider: f"answered_{provider}" for provider in providers}
+        if reask:
+            answered = dict.fromkeys(answered, "false")
+        reasons = _reasons(connection, answered, selection, sample, strategy)
         write_skipped(connection, _all_skipped_sql(reasons, strategy), out_dir)
         listed = count(connection, "SELECT count(*) FROM listing")
         totals: dict[Provider, ProviderTotals] = {}
         for provider, questions_per_shard in providers.items():
+            because = f"CASE WHEN answered_{provider} THEN '{REASK}' ELSE '{strategy.because}' END"
             sharded = write_shards(
                 connection,
                 f"SELECT {OBJECT}, media_of(key) AS media, visiting,"
                 f" question_of('{provider}', version, url) AS question,"
-                f" '{strategy.because}' AS asked_because, {sample.weight} AS weight"
+                f" {because} AS asked_because, {sample.weight} AS weight"
                 f" FROM candidate WHERE {reasons[provider]} IS NULL",
                 provider,
                 questions_per_shard,
                 out_dir,
             )
+            paid_before = count(
+                connection,
+                f"SELECT count(*) FROM candidate WHERE {reasons[provider]} IS NULL AND paid_{provider}",
+            )
             totals[provider] = sharded.totals(
                 listed,
                 count_skipped(connection, provider),
                 count_population(connection, provider, reasons[provider], selection.strata),
+                paid_before,
             )
     return PlanTotals(totals)
 
 
 def _reasons(
     connection: duckdb.DuckDBPyConnection,
-    providers: list[Provider],
+    answered: Mapping[Provider, str],
     selection: Selection,
     sample: Sample,
     strategy: Strategy,
 ) -> dict[Provider, str]:
-    """SQL for each provider's reason to skip a candidate; NULL where it is asked."""
-    elsewhere = {provider: strategy.elsewhere_sql(provider, providers) for provider in providers}
+    """SQL for each provider's reason to skip a candidate; NULL where it is asked.
+
+    `answered` is SQL for each provider to ask that is true where an answer it has keeps it from being asked.
+    """
+    elsewhere = {provider: strategy.elsewhere_sql(provider, answered) for provider in answered}
     beyond_limit = "false"
     if selection.limit is not None:
-        is_open = " OR ".join(f"NOT (answered_{provider} OR {each})" for provider, each in elsewhere.items())
+        is_open = " OR ".join(f"NOT ({answered[name]} OR {each})" for name, each in elsewhere.items())
         beyond_limit = beyond_first(
             connection, selection.limit, f"occurrence = 1 AND NOT {sample.beyond} AND ({is_open})"
         )
@@ -97,9 +112,9 @@ def _reasons(
         provider: f"CASE WHEN occurrence > 1 THEN '{SkipReason.LISTED_TWICE}'"
         f" WHEN {elsewhere[provider]} THEN '{SkipReason.OTHER_PROVIDER}'"
         f" WHEN {sample.beyond} THEN '{SkipReason.OUT_OF_SAMPLE}'"
-        f" WHEN answered_{provider} THEN '{SkipReason.ALREADY_ANSWERED}'"
+        f" WHEN {is_answered} THEN '{SkipReason.ALREADY_ANSWERED}'"
         f" WHEN {beyond_limit} THEN '{SkipReason.OVER_LIMIT}' END"
-        for provider in providers
+        for provider, is_answered in answered.items()
     }
 
 

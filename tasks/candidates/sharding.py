@@ -27,7 +27,11 @@ class Sharded:
     shards: tuple[Shard, ...]
 
     def totals(
-        self, listed: int, skipped: Mapping[str, int], strata: tuple[StratumTotals, ...] = ()
+        self,
+        listed: int,
+        skipped: Mapping[str, int],
+        strata: tuple[StratumTotals, ...] = (),
+        paid_before: int = 0,
     ) -> ProviderTotals:
         """The provider's books.
 
@@ -42,6 +46,7 @@ class Sharded:
             bytes_to_fetch=self.bytes_to_fetch,
             shards=self.shards,
             strata=strata,
+            paid_before=paid_before,
         )
         if not totals.balance.is_balanced:
             raise RuntimeError(f"the plan's books do not balance: {totals.balance}")

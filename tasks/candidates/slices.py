@@ -34,9 +34,9 @@ def find_candidates(
 
     It holds the rows that `judged` gives no reason against: the object's columns, `version`, `visiting`,
     `occurrence` (1, and more for each further row of the same url and version) and for each provider
-    `answered_<p>`, true where the verdicts hold a final outcome. With `judged_by` it holds `risk` too, the
-    last level that provider gave. Which of several rows is the first
-    does not hang on the order of the listing: all its columns decide.
+    `answered_<p>`, true where the verdicts hold a final outcome, and `paid_<p>`, where one of these was or
+    may have been billed. With `judged_by` it holds `risk` too, the last level that provider gave. Which of
+    several rows is the first does not hang on the order of the listing: all its columns decide.
     """
     rows = max(count(connection, f"SELECT count(*) FROM {view}") for view in ("judged", "verdict"))
     slices = min(1 + rows * _LIMIT_BYTES_PER_ROW // memory_limit_bytes, _MOST_SLICES)
@@ -45,8 +45,9 @@ def find_candidates(
     _deal(connection, f"SELECT {OBJECT} FROM judged WHERE reason IS NULL", OBJECT, slices, objects)
     _deal(
         connection,
-        f"SELECT * FROM verdict WHERE outcome IN ({FINAL_OUTCOMES}) AND provider IN ({names})",
-        "provider" if judged_by is None else "provider, settled_at, risk",
+        "SELECT *, billed <> 'no' AS is_paid FROM verdict"
+        f" WHERE outcome IN ({FINAL_OUTCOMES}) AND provider IN ({names})",
+        "provider, is_paid" if judged_by is None else "provider, is_paid, settled_at, risk",
         slices,
         answers,
     )
@@ -70,7 +71,7 @@ def find_candidates(
             "version": "VARCHAR",
             "visiting": "UUID",
             "occurrence": "BIGINT",
-            **{f"answered_{provider}": "BOOLEAN" for provider in providers},
+            **{f"{flag}_{provider}": "BOOLEAN" for flag in ("answered", "paid") for provider in providers},
             **({} if judged_by is None else {"risk": "VARCHAR"}),
         },
     )
@@ -112,15 +113,20 @@ def _join_slice(
         sorted(answers.glob("*.parquet")),
         {
             "provider": "VARCHAR",
+            "is_paid": "BOOLEAN",
             **hashed,
             **({} if judged_by is None else {"settled_at": "TIMESTAMPTZ", "risk": "VARCHAR"}),
         },
     )
     has_answer = ", ".join(
-        f"bool_or(provider = '{provider}') AS answered_{provider}" for provider in providers
+        f"bool_or(provider = '{provider}') AS answered_{provider},"
+        f" bool_or(provider = '{provider}' AND is_paid) AS paid_{provider}"
+        for provider in providers
     )
     flags = ", ".join(
-        f"coalesce(answered_{provider}, false) AS answered_{provider}" for provider in providers
+        f"coalesce(answered_{provider}, false) AS answered_{provider},"
+        f" coalesce(paid_{provider}, false) AS paid_{provider}"
+        for provider in providers
     )
     if judged_by is not None:
         has_answer += f", arg_max(risk, settled_at) FILTER (provider = '{judged_by}') AS risk"

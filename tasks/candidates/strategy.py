@@ -39,10 +39,11 @@ class Strategy:
     low_share: float = 0.0  # cascade: of the objects the first calls low, those put to the second, 0 to 1
     caps_per_s: Mapping[Provider, int] = field(default_factory=dict)  # split: in proportion to these
 
-    def elsewhere_sql(self, provider: Provider, providers: list[Provider]) -> str:
+    def elsewhere_sql(self, provider: Provider, answered: Mapping[Provider, str]) -> str:
         """SQL that is true where a candidate is another provider's and this one has not answered it.
 
-        In a split an object that either provider has answered is done, whatever the caps are now.
+        In a split an object that either provider has answered is done, whatever the caps are now. `answered`
+        is SQL for each provider that is true where its answer stands.
         """
         if self.kind is not StrategyKind.SPLIT:
             return "false"
@@ -51,8 +52,7 @@ class Strategy:
         place = list(self.caps_per_s).index(provider)
         starts_at = ends[place - 1] if place else Fraction(0)
         is_own = _between("split_of(etag, size_bytes, version, url)", starts_at, ends[place])
-        is_answered = " OR ".join(f"answered_{name}" for name in providers)
-        return f"(NOT answered_{provider} AND (NOT {is_own} OR {is_answered}))"
+        return f"(NOT {answered[provider]} AND (NOT {is_own} OR {' OR '.join(answered.values())}))"
 
     @property
     def because(self) -> str:

@@ -39,6 +39,7 @@ class ProviderTotals:
     shards: tuple[Shard, ...]
     handed_over: int = 0  # questions that the other provider took over; then the shards are closed
     strata: tuple[StratumTotals, ...] = ()  # none when planning again
+    paid_before: int = 0  # of those asked: they have a verdict that was, or may have been, billed
 
     @property
     def calls(self) -> int:
@@ -84,6 +85,7 @@ class PlanTotals:
                     "calls": totals.calls,  # for readers; from_json derives it
                     "bytes_to_fetch": totals.bytes_to_fetch,
                     "handed_over": totals.handed_over,
+                    "paid_before": totals.paid_before,
                     "questions_by_shard": [shard.questions for shard in totals.shards],
                     "strata": [asdict(stratum) for stratum in totals.strata],
                 }
@@ -106,6 +108,7 @@ class PlanTotals:
                     asked=totals["asked"],
                     copies=totals["copies"],
                     bytes_to_fetch=totals["bytes_to_fetch"],
+                    paid_before=totals.get("paid_before", 0),  # plans of an earlier version lack it
                     shards=tuple(
                         Shard(Provider(name), number, questions)
                         for number, questions in enumerate(totals["questions_by_shard"], start=1)

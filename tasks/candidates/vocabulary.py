@@ -27,11 +27,13 @@ VERDICT_COLUMNS = {
     "question_id": "VARCHAR",
     "provider": "VARCHAR",
     "outcome": "VARCHAR",
+    "billed": "VARCHAR",
     "settled_at": "TIMESTAMPTZ",
     "asked_because": "VARCHAR",
     "weight": "DOUBLE",
 }
 ADDED_COLUMNS = {"subject_id", "stratum", "asked_because", "weight"}  # by schema version 2
+REASK = "reask"  # in `asked_because`: it has a final verdict, and somebody had a reason to ask all the same
 FINAL_OUTCOMES = ", ".join(f"'{outcome}'" for outcome in Outcome if outcome.is_final)
 
 

@@ -18,6 +18,7 @@ from domain.objects import MediaKind
 from tasks.providers.endpoints import Endpoint
 from tasks.providers.failures import Failure, Meaning, unreadable
 
+EMULATED = "X-Emulated"  # a header of every reply of an emulator, and of no provider's
 MAX_REPLY_BYTES = 1 << 20  # replies are a few hundred bytes; a proxy's page is some kilobytes
 _WRITE_BYTES = 1 << 18  # aiohttp drains between writes: 256 KiB keeps the loop free of long copies
 
@@ -49,7 +50,7 @@ class Reply:
     @property
     def simulated(self) -> bool:
         """Whether an emulator answered."""
-        return "X-Emulated" in self.headers
+        return EMULATED in self.headers
 
     @property
     def date_s(self) -> float | None:
@@ -122,6 +123,22 @@ async def post(
             return unreadable("oversized_reply", message)
         return Reply(status, content.decode("utf-8-sig", "replace"), reply_headers)
     return Failure(Meaning.UNAVAILABLE, code, message, in_doubt=payload.handed_over)
+
+
+async def is_emulated(
+    session: aiohttp.ClientSession, endpoint: Endpoint, patience_s: float = 5.0
+) -> bool | None:
+    """Whether what answers at the endpoint is an emulator; None where nobody answers in time.
+
+    An unsigned HEAD: no call of either API, so it counts against no quota and cannot be billed.
+    """
+    try:
+        async with session.head(
+            endpoint.url, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=patience_s)
+        ) as response:
+            return EMULATED in response.headers
+    except (aiohttp.ClientError, OSError):
+        return None
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:

@@ -5,4 +5,5 @@ encoding    one verdict as journal bytes              schema            the verd
 parts       journal → immutable Parquet parts         home, durable     where files appear whole
 lock        one process per run                       run_record        runs/<id>.json
 balance     every question in exactly one place
+earlier     what earlier runs were told of a content  content_index, unpacked   how it is found
 """

@@ -24,7 +24,7 @@ from tasks.records.journal import Journal, JournalFailed
 from tasks.records.layout import open_reader
 from tasks.records.ledger import Part, PublishedRow, part_path
 from tasks.records.queries import PublishedIn, rows_of
-from tasks.records.schema import VERDICTS, table_of
+from tasks.records.schema import VERDICTS, table_of, verdict_of
 
 # Writing 50,000 rows of 1.4 KB took 250 MB beside the interpreter's own (100,000: 400 MB) and 2.2 s
 # of CPU; at 5 calls a second a part is full after 2.8 hours.
@@ -161,9 +161,7 @@ def _read_verdict(home: Home, relative: str, question_id: str) -> Verdict:
                 ids = file.read_row_group(group, columns=["question_id"]).column(0)
                 index = pc.index(ids, question_id).as_py()
                 if index >= 0:
-                    row = file.read_row_group(group).slice(index, 1).to_pylist()[0]
-                    lists = {name: tuple(row[name]) for name in ("tags", "tags_raw")}
-                    return Verdict(**{**row, **lists, "scores": dict(row["scores"])})
+                    return verdict_of(file.read_row_group(group).slice(index, 1).to_pylist()[0])
     except (OSError, pa.ArrowException) as error:
         raise PartDamaged(f"{path} cannot be read: {error}") from None
     raise PartDamaged(f"{path} lacks the answer to question {question_id}")

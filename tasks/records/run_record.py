@@ -51,6 +51,7 @@ class RunRecord:
     stop_reason: str | None = None  # one sentence, when the run did not end by itself
     retry_of: str | None = None  # the run whose failed questions this one asks again
     handed_over: str | None = None  # one sentence: why the second provider took over from the first
+    reask: str | None = None  # why what has a final verdict already was asked again
     extra: Mapping[str, Any] = field(default_factory=dict)  # fields of newer versions, kept
 
 

@@ -7,7 +7,7 @@ the column is a dictionary too: `pandas.read_parquet("verdicts/")` then reads th
 
 import dataclasses
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, get_args, get_type_hints
@@ -41,6 +41,13 @@ VERDICTS: pa.Schema = pa.schema(
     [_column(field.name, _HINTS[field.name]) for field in dataclasses.fields(Verdict)],
     metadata={"facesweep.schema_version": str(SCHEMA_VERSION)},
 )
+
+
+def verdict_of(row: Mapping[str, Any]) -> Verdict:
+    """The verdict of a row as Arrow gives it to Python; a column that an older version lacks is None."""
+    values: dict[str, Any] = {name: row.get(name) for name in VERDICTS.names}
+    values |= {name: tuple(row[name]) for name in ("tags", "tags_raw")}
+    return Verdict(**{**values, "scores": dict(row["scores"])})
 
 
 def table_of(verdicts: Iterable[Verdict]) -> pa.Table:

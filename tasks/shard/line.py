@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from domain.verdicts import Provider, Verdict
@@ -12,6 +12,7 @@ from tasks.media.workers import MediaWorkers
 from tasks.pacing.lane import Lane
 from tasks.pacing.retry import RetryPolicy
 from tasks.providers.detector import Detector
+from tasks.records.earlier import EarlierAnswers
 from tasks.records.home import Home
 from tasks.records.journal import Journal
 from tasks.shard.memory import HeldBytes
@@ -23,6 +24,10 @@ TRIPS_S = 10.0
 """Objects on the way at most, in seconds of the cap: a lane stays full while replies take up to 9 s."""
 
 LEAST_READY = 4
+
+
+async def _admit(provider: Provider, is_simulated: bool) -> None:
+    """Whoever answered."""
 
 
 @dataclass(slots=True)
@@ -43,6 +48,8 @@ class Line:
     code_version: str
     recorded: Callable[[Verdict], None]  # told of every row once it is durable, for those who watch
     held: HeldBytes
+    admit: Callable[[Provider, bool], Awaitable[None]] = _admit  # simulated or not; raises if not to be kept
+    earlier: EarlierAnswers | None = None  # what other runs of the home were told; None: nobody is asked
     feeding: asyncio.Lock = field(default_factory=asyncio.Lock)  # one shard is fed at a time
     ready: asyncio.Semaphore = field(init=False)  # places for those whose first call has not left
     under_way: dict[str, asyncio.Event] = field(default_factory=dict)  # by question, set when its trip ends

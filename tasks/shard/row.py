@@ -49,9 +49,10 @@ def unfit(line: Line, question: Question, error: Unfit, content: bytes | None) -
 
 
 def repeated(line: Line, question: Question, original: Verdict) -> Verdict:
-    """The row of a byte-identical copy: the original's verdict, without a call.
+    """The row of a byte-identical copy: its original's verdict, of this run or an earlier one, and no call.
 
-    A copy of a scored object is `reused`; a copy of a refused or unfit one shares that outcome.
+    A copy of a scored object is `reused`; a copy of a refused or unfit one shares that outcome. The tags stay
+    as they were mapped when the answer came: `mapping_version` is the original's.
     """
     scored = original.outcome in (Outcome.SCORED, Outcome.REUSED)
     return replace(
@@ -67,6 +68,8 @@ def repeated(line: Line, question: Question, original: Verdict) -> Verdict:
         cost=_cost(line, 0),
         order_no=None,
         reused_from=original.reused_from or original.question_id,
+        schema_version=SCHEMA_VERSION,
+        code_version=line.code_version,
     )
 
 

@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import time
 
-from domain.errors import FacesweepError, StoreDenied, Unfit, Unreadable
+from domain.errors import FacesweepError, Refused, StoreDenied, Unfit, Unreadable
 from domain.questions import Question
 from domain.verdicts import Answer, Outcome, Verdict
 from tasks.buckets.refusals import WHOLE_BUCKET_CODES
@@ -55,6 +55,8 @@ async def _verdict(line: Line, question: Question, slot: Slot, *, was_in_doubt: 
             content = await line.bucket.fetch(question.object, MOST_FETCHED_BYTES)
             if original is not None and _is_same(content, original):
                 return row.repeated(line, question, original)
+            if line.earlier is not None and (known := await line.earlier.answer_to(content)) is not None:
+                return row.repeated(line, question, known)
             media = await prepare(content, line.limits, line.workers)
             request = line.detector.compose(media)
             sent = row.Sent.of(media)
@@ -101,7 +103,13 @@ async def _ask(
 
     async def ask(order_no: str) -> Answer:
         slot.release()
-        return await line.detector.ask(request, order_no)
+        try:
+            answer = await line.detector.ask(request, order_no)
+        except Refused:
+            await line.admit(line.provider, line.detector.simulated)
+            raise
+        await line.admit(line.provider, line.detector.simulated)
+        return answer
 
     while True:
         try:

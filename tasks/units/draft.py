@@ -1,7 +1,7 @@
 """Drafts: list and plan where no reader looks; then adopt the plan as a run, or throw it away."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ from tasks.records.lock import RunLock
 from tasks.records.run_record import RunRecord, books_of
 from tasks.settings import Spec
 from tasks.units.opening import open_bucket, versions
+from tasks.units.origin import refuse_to_mix
 from tasks.units.stages import PLAN_FILE, second_of, shard_sizes, strategy_of
 from tasks.units.watching import tell
 
@@ -47,6 +48,7 @@ class Draft:
     totals: PlanTotals
     estimates: tuple[Estimate, ...]
     retry_of: str | None = None
+    reask: str | None = None  # why what has a final verdict already is asked again
 
 
 Approve = Callable[[Draft], Awaitable[bool]]
@@ -76,16 +78,22 @@ async def draft_audit(
     spec: Spec,
     run_id: str | None = None,
     limit: int | None = None,
+    reask: str | None = None,
     *,
     only_to_look: bool = False,
 ) -> AsyncIterator[Draft]:
     """List the source and plan what to ask; thrown away at the end of the block unless adopted.
 
+    With `reask`, a reason, earlier verdicts keep nothing from being asked.
+
     Raises:
-        UsageError: the source cannot be listed; or, unless the plan is `only_to_look` at, another run of
-            this home is unfinished.
+        UsageError: the source cannot be listed; `reask` gives no reason; the home's verdicts are simulated
+            and these would be real; or, unless the plan is `only_to_look` at, another run of this home is
+            unfinished.
         HomeBusy: another process works on such a run.
     """
+    if reask is not None and not reask.strip():
+        raise UsageError("reask: asking again is paid again: give the reason, for the run's record")
     source = spec.source
     selection = Selection(
         include=source.include or DEFAULT_INCLUDE,
@@ -99,8 +107,10 @@ async def draft_audit(
         sample_size=source.sample_size,
         strata=_strata(spec),
     )
+    records = await asyncio.to_thread(run_record.list_runs, home)
     if not only_to_look:
-        await asyncio.to_thread(_check_finished, home, run_id)
+        await asyncio.to_thread(_check_finished, home, records, run_id)
+    await refuse_to_mix(home, spec, records)
     with home.staging() as folder:
         bucket = open_bucket(parse_location(source.url), source.endpoint_url, source.region)
         await asyncio.to_thread(write_listing, _told(bucket.list_batches()), folder / "listing")
@@ -115,8 +125,9 @@ async def draft_audit(
             selection,
             folder / "plan",
             strategy_of(spec),
+            reask=reask is not None,
         )
-        yield _draft(home, spec, run_id, folder, totals)
+        yield _draft(home, spec, run_id, folder, totals, reask=reask)
 
 
 @asynccontextmanager
@@ -124,11 +135,14 @@ async def draft_retry(home: Home, run_id: str, outcomes: Collection[Outcome]) ->
     """Plan to ask again what ended so in an earlier run.
 
     Raises:
-        UsageError: no such run, it is unfinished, or an outcome is one that is never asked again.
+        UsageError: no such run, it is unfinished, its verdicts are simulated and these would be real, or an
+            outcome is one that is never asked again.
     """
     record = await asyncio.to_thread(run_record.load, home, run_id)
     spec = Spec.model_validate(dict(record.spec))
-    await asyncio.to_thread(_check_finished, home, None)
+    records = await asyncio.to_thread(run_record.list_runs, home)
+    await asyncio.to_thread(_check_finished, home, records, None)
+    await refuse_to_mix(home, spec, records)
     with home.staging() as folder:
         tell(Progress("planning"))
         await asyncio.to_thread(home.refresh, "verdicts")
@@ -139,8 +153,9 @@ async def draft_retry(home: Home, run_id: str, outcomes: Collection[Outcome]) ->
             outcomes,
             shard_sizes(spec),
             folder / "plan",
+            reask=record.reask is not None,
         )
-        yield _draft(home, spec, None, folder, totals, retry_of=run_id)
+        yield _draft(home, spec, None, folder, totals, retry_of=run_id, reask=record.reask)
 
 
 def adopt(draft: Draft) -> RunRecord:
@@ -154,7 +169,7 @@ def adopt(draft: Draft) -> RunRecord:
     """
     home, run_id = draft.home, draft.run_id
     with RunLock(home.beginning_lock_path, run_id, "a run of this home is being begun"):
-        _check_finished(home, run_id)
+        _check_finished(home, run_record.list_runs(home), run_id)
         _clear_leftovers(home, run_id)
         return _adopt(draft)
 
@@ -179,13 +194,21 @@ def _adopt(draft: Draft) -> RunRecord:
         books=tuple(books_of(each.balance, Tally()) for each in draft.totals.providers.values()),
         processing_record=dict(draft.spec.processing_record) or None,
         retry_of=draft.retry_of,
+        reask=draft.reask,
     )
     run_record.save(home, record)
     return record
 
 
 def _draft(
-    home: Home, spec: Spec, run_id: str | None, folder: Path, totals: PlanTotals, retry_of: str | None = None
+    home: Home,
+    spec: Spec,
+    run_id: str | None,
+    folder: Path,
+    totals: PlanTotals,
+    *,
+    retry_of: str | None = None,
+    reask: str | None = None,
 ) -> Draft:
     now = datetime.now(UTC)
     estimates = tuple(
@@ -193,7 +216,7 @@ def _draft(
         for provider, table in spec.asked.items()
         if provider in totals.providers
     )
-    return Draft(home, spec, run_id or new_run_id(now), folder, totals, estimates, retry_of)
+    return Draft(home, spec, run_id or new_run_id(now), folder, totals, estimates, retry_of, reask)
 
 
 def _strata(spec: Spec) -> Strata | None:
@@ -231,9 +254,9 @@ def _clear_leftovers(home: Home, run_id: str) -> None:
         home.discard(relative)
 
 
-def _check_finished(home: Home, run_id: str | None) -> None:
+def _check_finished(home: Home, records: Iterable[RunRecord], run_id: str | None) -> None:
     """Two unfinished runs of one home could pay for the same question twice."""
-    for record in run_record.list_runs(home):
+    for record in records:
         if record.run_id == run_id:
             raise UsageError(
                 f"run {run_id} exists already in {home.root}: `facesweep resume` goes on with it"

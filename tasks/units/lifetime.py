@@ -2,30 +2,34 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from domain.errors import Denied, FacesweepError, Stopped, StoreDenied, UsageError
-from domain.runs import RunStatus
-from domain.verdicts import Provider, Verdict
+from domain.runs import Progress, RunStatus
+from domain.verdicts import Provider
 from tasks.buckets.bucket import parse_location
+from tasks.candidates import PlanTotals
 from tasks.media.workers import MediaWorkers
 from tasks.pacing.lane import Lane
 from tasks.pacing.retry import RetryPolicy
 from tasks.records import parts, run_record
 from tasks.records.balance import Tally
+from tasks.records.earlier import EarlierAnswers, earlier_parts
 from tasks.records.home import Home
 from tasks.records.journal import Journal
 from tasks.records.lock import RunLock
-from tasks.records.run_record import RunRecord, books_of
+from tasks.records.run_record import ProviderBooks, RunRecord, books_of
 from tasks.settings import decoder_environment, spec_of
 from tasks.shard.line import Line
 from tasks.shard.memory import HeldBytes
 from tasks.units.opening import limits_of, open_bucket, open_detector, open_session
+from tasks.units.origin import Origin, are_simulated
 from tasks.units.run import OpenRun
 from tasks.units.stages import read_totals
+from tasks.units.watching import tell
 
 
 @asynccontextmanager
@@ -38,6 +42,7 @@ async def open_run(home: Home, run_id: str) -> AsyncIterator[OpenRun]:
     """
     async with contextlib.AsyncExitStack() as stack:
         await asyncio.to_thread(home.refresh, "runs")
+        records = await asyncio.to_thread(run_record.list_runs, home)
         await asyncio.to_thread(_unfinished, home, run_id)
         stack.enter_context(RunLock(home.lock_path(run_id), run_id))
         record = await asyncio.to_thread(_unfinished, home, run_id)
@@ -46,13 +51,16 @@ async def open_run(home: Home, run_id: str) -> AsyncIterator[OpenRun]:
         totals = read_totals(home, run_id)
         journal = await stack.enter_async_context(Journal(home.journal_path(run_id), run_id))
         await parts.restore(journal, home)
+        tallies = await journal.tallies()
+        is_simulated = are_simulated([*records, replace(record, books=_books(totals, tallies))])
+        record = replace(record, simulated=is_simulated is True)
         session = await stack.enter_async_context(open_session())
         workers = await stack.enter_async_context(MediaWorkers(environment=decoder_environment()))
         source = spec.source
         bucket = open_bucket(parse_location(source.url), source.endpoint_url, source.region, session)
         held = HeldBytes()
 
-        def open_line(provider: Provider, recorded: Callable[[Verdict], None]) -> Line:
+        async def open_line(run: OpenRun, provider: Provider) -> Line:
             table = spec.asked[provider]
             return Line(
                 run_id=run_id,
@@ -67,11 +75,16 @@ async def open_run(home: Home, run_id: str) -> AsyncIterator[OpenRun]:
                 home=home,
                 price_per_call=table.price_per_call,
                 code_version=str(record.versions["facesweep"]),
-                recorded=recorded,
+                recorded=run.count,
                 held=held,
+                admit=origin.admit,
+                earlier=await _earlier_answers(stack, run, provider),
             )
 
-        run = OpenRun(home, spec, record, totals, journal, await journal.tallies(), open_line)
+        run = OpenRun(home, spec, record, totals, journal, tallies, open_line)
+        origin = Origin(home, is_simulated, run.mark_simulated)
+        for provider in totals.providers:
+            await run.open(provider)
         await run.save(RunStatus.RUNNING)
         try:
             yield run
@@ -115,6 +128,25 @@ def _unfinished(home: Home, run_id: str) -> RunRecord:
     return record
 
 
+async def _earlier_answers(
+    stack: contextlib.AsyncExitStack, run: OpenRun, provider: Provider
+) -> EarlierAnswers | None:
+    """What earlier runs were told; None where there were none, nobody is asked, or all are asked again."""
+    if run.record.reask is not None or not run.totals.providers[provider].asked:
+        return None
+    await asyncio.to_thread(run.home.refresh, f"verdicts/provider={provider}")
+    if not await asyncio.to_thread(earlier_parts, run.home, provider, run.run_id):
+        return None
+    tell(Progress("looking through earlier verdicts"))
+    return await stack.enter_async_context(EarlierAnswers(run.home, provider, run.run_id))
+
+
+def _books(totals: PlanTotals, tallies: Mapping[Provider, Tally]) -> tuple[ProviderBooks, ...]:
+    return tuple(
+        books_of(each.balance, tallies.get(provider, Tally())) for provider, each in totals.providers.items()
+    )
+
+
 async def _close_books(run: OpenRun, error: BaseException) -> None:
     """The run ended early: publish what can be published and say why in its record."""
     match error:
@@ -122,6 +154,8 @@ async def _close_books(run: OpenRun, error: BaseException) -> None:
             status, reason = RunStatus.DENIED, str(error)
         case Stopped() | asyncio.CancelledError() | KeyboardInterrupt():
             status, reason = RunStatus.INTERRUPTED, "the run was asked to stop"
+        case UsageError():
+            status, reason = RunStatus.BROKEN, str(error)
         case _:
             status, reason = RunStatus.BROKEN, f"{type(error).__name__}: {error}"
     # The disk or the journal may be what broke: the first error is the one to report.

@@ -30,7 +30,7 @@ SHARDS_AT_ONCE = 2
 TELL_EVERY_S = 0.5
 SAVE_EVERY_S = 15.0
 
-OpenLine = Callable[[Provider, Callable[[Verdict], None]], Line]
+OpenLine = Callable[["OpenRun", Provider], Awaitable[Line]]
 DetectShard = Callable[["OpenRun", Shard], Awaitable[None]]
 
 
@@ -50,7 +50,7 @@ class OpenRun:
         self.home, self.spec, self.record, self.totals = home, spec, record, totals
         self.journal = journal
         self._open_line = open_line
-        self.lines = {provider: open_line(provider, self.count) for provider in totals.providers}
+        self.lines: dict[Provider, Line] = {}
         self._outcomes = {
             provider: dict(tallies[provider].outcomes) if provider in tallies else {}
             for provider in totals.providers
@@ -132,12 +132,16 @@ class OpenRun:
         await stream(self.lines[shard.provider], read_shard(path))
         await self.publish(shard.provider)
 
-    def enter(self, first: ProviderTotals, second: ProviderTotals) -> None:
+    async def open(self, provider: Provider) -> None:
+        """Open the line of a provider that the plan asks; to be done before anything of it is asked."""
+        self.lines[provider] = await self._open_line(self, provider)
+
+    async def enter(self, first: ProviderTotals, second: ProviderTotals) -> None:
         """The second stage is planned: from now on the second provider is asked, and the first no more."""
         self.totals = PlanTotals({first.provider: first, second.provider: second})
-        self.lines[second.provider] = self._open_line(second.provider, self.count)
         self._outcomes[second.provider] = {}
         self._publishing[second.provider] = asyncio.Lock()
+        await self.open(second.provider)
 
     async def balance_of(self, provider: Provider) -> Balance:
         """One provider's books as they stand now."""
@@ -173,11 +177,15 @@ class OpenRun:
             updated_at=now,
             ended_at=None if status is RunStatus.RUNNING else now,
             books=books,
-            simulated=self.record.simulated or any(line.detector.simulated for line in self.lines.values()),
             stop_reason=stop_reason,
         )
         await asyncio.to_thread(run_record.save, self.home, self.record)
         return self.record
+
+    async def mark_simulated(self) -> None:
+        """The record says that an emulator answers, before anything it said is kept."""
+        self.record = replace(self.record, simulated=True)
+        await self.save(RunStatus.RUNNING)
 
     async def finish(self) -> RunRecord:
         """Publish what is left and close the books.

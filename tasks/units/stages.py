@@ -119,6 +119,7 @@ async def plan_second(run: "OpenRun") -> bool:
             shard_sizes(run.spec)[second],
             strategy,
             staged / "plan",
+            reask_in=run.run_id if run.record.reask is not None else None,
         )
         # File by file, so that a crash between two of them leaves nothing in the way of the next attempt.
         for path in sorted((staged / "plan").rglob("*.parquet")):
@@ -126,7 +127,7 @@ async def plan_second(run: "OpenRun") -> bool:
     open_questions = replace(first, handed_over=(await run.balance_of(strategy.first)).pending)
     document = PlanTotals({strategy.first: open_questions, second: totals}).to_json()
     await asyncio.to_thread(home.write_json, f"{folder}/{SECOND_PLAN_FILE}", document)
-    run.enter(open_questions, totals)
+    await run.enter(open_questions, totals)
     return bool(totals.shards)
 
 

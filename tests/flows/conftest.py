@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.emulator_process import RunningEmulators, running_emulators
+from tests.flows.in_process import KEYS
 from tests.flows.prefect_server import shared_server
 
 
@@ -32,3 +34,19 @@ def prefect_url(shared: Path) -> Iterator[str]:
     """A Prefect server that is there already: a command need not start one of its own."""
     with shared_server(shared / "server") as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def emulator_process() -> Iterator[RunningEmulators]:
+    """Both providers for the audits that are made in the process of the test."""
+    with running_emulators() as running:
+        yield running
+
+
+@pytest.fixture
+def emulators(emulator_process: RunningEmulators, monkeypatch: pytest.MonkeyPatch) -> RunningEmulators:
+    """The same, as if they had just started; this process has keys for them."""
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    emulator_process.reset()
+    return emulator_process

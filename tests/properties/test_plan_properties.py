@@ -28,7 +28,10 @@ OBJECT = (
     ("size_bytes", pa.int64()),
     ("last_modified", pa.timestamp("us", tz="UTC")),
 )
-VERDICT = (*OBJECT, *((name, pa.string()) for name in ("provider", "outcome", "question_id", "run_id")))
+VERDICT = (
+    *OBJECT,
+    *((name, pa.string()) for name in ("provider", "outcome", "billed", "question_id", "run_id")),
+)
 SCHEMAS = {
     "listing": pa.schema(OBJECT),
     "verdicts": pa.schema([*VERDICT, ("settled_at", pa.timestamp("us", tz="UTC"))]),
@@ -89,12 +92,17 @@ class Made:
     """A plan read back: questions by shard and skipped (provider, reason, object)."""
 
     def __init__(
-        self, listing: Sequence[ObjectRef], history: History, selection: Selection, sizes: dict[Provider, int]
+        self,
+        listing: Sequence[ObjectRef],
+        history: History,
+        selection: Selection,
+        sizes: dict[Provider, int],
+        reask: bool = False,
     ) -> None:
         verdicts = [
             row_of(ref)
             | {"provider": provider, "outcome": outcome, "run_id": "r", "settled_at": START}
-            | {"question_id": question_id(ref.url, ref.version, provider)}
+            | {"question_id": question_id(ref.url, ref.version, provider), "billed": "yes"}
             for ref, provider, outcome in history
         ]
         with tempfile.TemporaryDirectory() as name:
@@ -103,7 +111,12 @@ class Made:
                 table = pa.Table.from_pylist(rows, SCHEMAS[part])
                 pq.write_table(table, folder / f"{part}.parquet")
             self.totals: PlanTotals = plan(
-                [folder / "listing.parquet"], [folder / "verdicts.parquet"], sizes, selection, folder / "plan"
+                [folder / "listing.parquet"],
+                [folder / "verdicts.parquet"],
+                sizes,
+                selection,
+                folder / "plan",
+                reask=reask,
             )
             self.shards: dict[Provider, list[list[Question]]] = {
                 provider: [
@@ -197,22 +210,26 @@ def cases(draw: st.DrawFn) -> tuple[list[ObjectRef], History, Selection]:
 
 
 @settings(max_examples=25, deadline=None)
-@given(cases(), st.integers(1, 6))
+@given(cases(), st.integers(1, 6), st.booleans())
 def test_every_object_ends_in_one_place_and_the_books_balance(
-    case: tuple[list[ObjectRef], History, Selection], questions_per_shard: int
+    case: tuple[list[ObjectRef], History, Selection], questions_per_shard: int, reask: bool
 ) -> None:
-    """Nothing is lost, nothing is asked twice, and each object has the reason the rules give."""
+    """Nothing is lost, nothing is asked twice but for a reason, and each object ends as the rules say."""
     listing, history, selection = case
 
-    made = Made(*case, dict.fromkeys(PROVIDERS, questions_per_shard))
+    made = Made(*case, dict.fromkeys(PROVIDERS, questions_per_shard), reask)
 
-    by_hand = reasons_by_hand(listing, history, selection)
+    by_hand = reasons_by_hand(listing, [] if reask else history, selection)
     for provider in PROVIDERS:
         asked, skipped = made.asked(provider), made.skipped_for(provider)
         places: Counter[tuple[str | None, tuple[str, str]]] = Counter()
         places.update((None, identity(question.object)) for question in asked)
         places.update((reason, identity(ref)) for reason, ref in skipped)
         assert places == by_hand[provider]
+        answered = {identity(ref) for ref, who, outcome in history if who == provider and outcome.is_final}
+        again = {identity(question.object) for question in asked if question.asked_because == "reask"}
+        assert again == answered & {identity(question.object) for question in asked}
+        assert made.totals.providers[provider].paid_before == len(again)
         objects = Counter([question.object for question in asked] + [ref for _, ref in skipped])
         assert objects == Counter(listing)
         assert len({question.question_id for question in asked}) == len(asked)

@@ -42,7 +42,7 @@ LISTING = pa.schema(
 VERDICTS = pa.schema(
     [
         *LISTING,
-        *((name, pa.string()) for name in ("provider", "outcome", "question_id", "run_id")),
+        *((name, pa.string()) for name in ("provider", "outcome", "billed", "question_id", "run_id")),
         ("settled_at", pa.timestamp("us", tz="UTC")),
         ("asked_because", pa.string()),
         ("weight", pa.float64()),
@@ -81,6 +81,7 @@ def ended(
         **row,
         "provider": provider,
         "outcome": outcome,
+        "billed": "yes" if outcome in (Outcome.SCORED, Outcome.FAILED) else "no",
         "question_id": question_id(row["url"], ref(row).version, provider),
         "run_id": run_id,
         "settled_at": NOON + timedelta(hours=hour),
@@ -134,6 +135,7 @@ def make_plan(tmp_path: Path) -> MakePlan:
         verdicts: Sequence[dict[str, Any]] = (),
         providers: dict[Provider, int] | None = None,
         again: tuple[str, set[Outcome]] | None = None,
+        reask: bool = False,
         **selection: Any,
     ) -> Plan:
         folder = next(folders)
@@ -143,9 +145,9 @@ def make_plan(tmp_path: Path) -> MakePlan:
         sizes = providers or {TENCENT: 1_000}
         out = folder / "plans" / "run=1"
         if again:
-            return Plan(out, plan_again(verdict_files, *again, sizes, out))
+            return Plan(out, plan_again(verdict_files, *again, sizes, out, reask=reask))
         files = parquet(folder / "listings/run=z", listing, LISTING)
-        return Plan(out, plan(files, verdict_files, sizes, Selection(**selection), out))
+        return Plan(out, plan(files, verdict_files, sizes, Selection(**selection), out, reask=reask))
 
     return make
 
@@ -306,6 +308,51 @@ def test_an_object_whose_content_changed_is_asked_about_again(make_plan: MakePla
     made = make_plan([listed("a.jpg", etag="after")], verdicts=[ended(before, TENCENT, Outcome.SCORED)])
 
     assert made.keys() == ["a.jpg"]
+
+
+def test_asking_with_a_reason_asks_what_is_answered_too_and_says_so(make_plan: MakePlan) -> None:
+    answered, paid_in_vain, new = listed("answered.jpg"), listed("failed.jpg"), listed("new.jpg")
+    verdicts = [ended(answered, TENCENT, Outcome.SCORED), ended(paid_in_vain, TENCENT, Outcome.FAILED)]
+
+    made = make_plan([answered, paid_in_vain, new], verdicts=verdicts, reask=True)
+
+    assert {question.object.key: question.asked_because for question in made.questions()} == {
+        "answered.jpg": "reask",
+        "failed.jpg": "all",
+        "new.jpg": "all",
+    }
+    assert made.totals.providers[TENCENT].skipped == {}
+
+
+def test_asking_with_a_reason_counts_what_has_been_paid_for(make_plan: MakePlan) -> None:
+    """Of what is asked, for each provider by itself: a refusal was free, a lost call may not have been."""
+    rows = {outcome: listed(f"{outcome}.jpg") for outcome in Outcome}
+    verdicts = [ended(row, TENCENT, outcome) for outcome, row in rows.items()]
+    verdicts.append(ended(rows[Outcome.REFUSED], TENCENT, Outcome.SCORED) | {"billed": "unknown"})
+    verdicts.append(ended(rows[Outcome.UNFIT], ALIYUN, Outcome.SCORED))
+    providers = {TENCENT: 10, ALIYUN: 10}
+
+    made = make_plan([*rows.values()], verdicts=verdicts, providers=providers, reask=True)
+    usual = make_plan([*rows.values()], verdicts=verdicts, providers=providers)
+    excluded = make_plan([*rows.values()], verdicts=verdicts, reask=True, exclude=("scored.jpg",))
+
+    assert {name: totals.paid_before for name, totals in made.totals.providers.items()} == {
+        TENCENT: 2,
+        ALIYUN: 1,
+    }
+    assert excluded.totals.providers[TENCENT].paid_before == 1
+    assert [totals.paid_before for totals in usual.totals.providers.values()] == [0, 0]
+    assert PlanTotals.from_json(json.loads(json.dumps(made.totals.to_json()))) == made.totals
+
+
+def test_a_limit_on_asking_with_a_reason_counts_what_is_answered_too(make_plan: MakePlan) -> None:
+    rows = images(10)
+    verdicts = [ended(row, TENCENT, Outcome.SCORED) for row in rows]
+
+    made = make_plan(rows, verdicts=verdicts, reask=True, limit=3)
+
+    assert made.keys() == make_plan(rows).keys()[:3]
+    assert made.totals.providers[TENCENT].skipped == {"over_limit": 7}
 
 
 def test_one_providers_answer_does_not_silence_the_other(make_plan: MakePlan) -> None:
@@ -609,6 +656,22 @@ def test_asking_again_leaves_out_what_a_later_run_answered(make_plan: MakePlan) 
         ("1.jpg", "tencent", "already_answered")
     ]
     assert made.totals.providers[TENCENT].listed == 3
+
+
+def test_asking_again_what_a_run_with_a_reason_failed_at_looks_at_later_runs_only(
+    make_plan: MakePlan,
+) -> None:
+    """Everything had an answer before that run: it is a newer one that is wanted."""
+    rows = images(3)
+    verdicts = [ended(row, TENCENT, Outcome.SCORED, "r1", hour=0) for row in rows]
+    verdicts += [ended(row, TENCENT, Outcome.FAILED, "r2", hour=1) for row in rows]
+    verdicts.append(ended(rows[1], TENCENT, Outcome.SCORED, "r3", hour=2))
+
+    made = make_plan(verdicts=verdicts, again=("r2", {Outcome.FAILED}), reask=True)
+
+    assert set(made.keys()) == {"0.jpg", "2.jpg"}
+    assert made.totals.providers[TENCENT].skipped == {"already_answered": 1}
+    assert made.totals.providers[TENCENT].paid_before == 2
 
 
 def test_asking_again_follows_the_last_row_of_a_question(make_plan: MakePlan) -> None:

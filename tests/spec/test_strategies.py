@@ -303,3 +303,60 @@ def test_a_second_stage_knows_no_population(tmp_path: Path) -> None:
     )
 
     assert totals.providers[ALIYUN].strata == ()
+
+
+def test_asking_again_asks_both_stages_of_a_cascade_again(tmp_path: Path) -> None:
+    """The first provider's new word decides, not what it said before."""
+    once, now = rows = images(2)
+    earlier = [
+        {**scored(once, "high"), "billed": "yes"},
+        {**scored(now, "low"), "billed": "yes"},
+        {**scored(now, "low", ALIYUN), "billed": "yes"},
+    ]
+    folder = tmp_path
+    first = plan(
+        parquet(folder / "listing.parquet", rows, LISTING),
+        parquet(folder / "earlier.parquet", earlier, RISKS),
+        {TENCENT: 1_000},
+        Selection(),
+        folder / "plan",
+        CASCADE,
+        reask=True,
+    )
+    assert {each.asked_because for each in questions(folder / "plan", first, TENCENT)} == {"reask"}
+
+    verdicts = [*earlier, scored(once, "low", hour=1), scored(now, "high", hour=1)]
+    for row in verdicts[-2:]:
+        row["run_id"] = "again"
+    second = plan_following(
+        first.providers[TENCENT],
+        sorted((folder / "plan").rglob("*.parquet")),
+        parquet(folder / "verdicts.parquet", verdicts, RISKS),
+        ALIYUN,
+        1_000,
+        CASCADE,
+        folder / "second",
+        reask_in="again",
+    )
+
+    asked = questions(folder / "second", PlanTotals({ALIYUN: second}), ALIYUN)
+    assert [(each.object.key, each.asked_because) for each in asked] == [(now["key"], "reask")]
+    assert (second.skipped, second.paid_before) == ({"first_says_low": 1}, 1)
+
+
+def test_asking_again_splits_like_the_first_time(tmp_path: Path) -> None:
+    rows = images(40)
+    fresh = planned(tmp_path / "fresh", rows, SPLIT)
+    verdicts = [scored(row, "low", provider) for row in rows for provider in (TENCENT, ALIYUN)]
+    again = plan(
+        parquet(tmp_path / "listing.parquet", rows, LISTING),
+        parquet(tmp_path / "earlier.parquet", verdicts, RISKS),
+        {TENCENT: 1_000, ALIYUN: 1_000},
+        Selection(),
+        tmp_path / "again",
+        SPLIT,
+        reask=True,
+    )
+
+    for provider in (TENCENT, ALIYUN):
+        assert keys(tmp_path / "again", again, provider) == keys(tmp_path / "fresh/plan", fresh, provider)

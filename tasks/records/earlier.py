@@ -1,0 +1,123 @@
+"""Earlier answers: what a provider said of a content in the earlier runs of a home."""
+
+import asyncio
+import hashlib
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from domain.verdicts import Provider, Verdict
+from tasks.records.content_index import ContentIndex
+from tasks.records.home import Home, HomeUnwritable
+from tasks.records.unpacked import Unpacked
+
+
+def earlier_parts(home: Home, provider: Provider, run_id: str) -> list[Path]:
+    """What this machine's folder of the home holds of the provider's verdicts in runs other than this one."""
+    parts = home.paths(f"verdicts/provider={provider}/run=*/*.parquet")
+    return [part for part in parts if part.parent.name != f"run={run_id}"]
+
+
+class EarlierAnswers:
+    """What one provider said in the earlier runs, for whoever has the same bytes; an async context manager.
+
+    Entering indexes the parts of the other runs. What it makes lies in a staging folder of the home and
+    hangs on nothing else than the parts: it goes when the block is left, or with the next staging of the
+    home after a kill -9. Memory does not grow with the number of verdicts.
+
+    Raises:
+        PartDamaged: on entering: a part cannot be read.  HomeUnwritable: there is no room for the index.
+    """
+
+    def __init__(self, home: Home, provider: Provider, run_id: str) -> None:
+        self._home, self._provider, self._run_id = home, provider, run_id
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="earlier-answers")
+        self._open = ExitStack()
+        self._is_given_up = False
+
+    async def __aenter__(self) -> Self:
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._reading, self._start)
+        except BaseException:
+            self._is_given_up = True  # a thread cannot be cancelled: it looks here before each part
+            self._reading.submit(self._open.close)
+            self._reading.shutdown(wait=False)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._reading, self._open.close)
+        self._reading.shutdown()
+
+    async def answer_to(self, content: bytes) -> Verdict | None:
+        """The provider's last answer about an object of these very bytes; None where it gave none.
+
+        Raises:
+            PartDamaged: the part that holds it cannot be read.  HomeUnwritable.
+        """
+        content_sha256 = await asyncio.to_thread(self._known, content)
+        if content_sha256 is None:
+            return None
+        return await asyncio.get_running_loop().run_in_executor(self._reading, self._answer, content_sha256)
+
+    def _start(self) -> None:
+        try:
+            self._folder = self._open.enter_context(self._home.staging())
+            self._unpacked = Unpacked(self._folder)
+            self._open.callback(self._unpacked.close)
+            self._index = self._indexed()
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _indexed(self) -> ContentIndex:
+        """An index of the parts there are now."""
+        while True:
+            folder = Path(tempfile.mkdtemp(prefix="index-", dir=self._folder))
+            parts = earlier_parts(self._home, self._provider, self._run_id)
+            try:
+                index = ContentIndex.build(parts, folder, self._go_on)
+            except FileNotFoundError:
+                continue  # a part was merged into another one meanwhile
+            self._open.callback(index.close)  # not before the end: somebody may be reading it
+            return index
+
+    def _known(self, content: bytes) -> str | None:
+        """The content's hash where an answer may be had, else None."""
+        content_sha256 = hashlib.sha256(content).hexdigest()
+        return content_sha256 if any(True for _ in self._index.rows_about(content_sha256)) else None
+
+    def _answer(self, content_sha256: str) -> Verdict | None:
+        try:
+            try:
+                return self._read(content_sha256)
+            except FileNotFoundError:  # the part was merged into another one since
+                self._index = self._indexed()
+                return self._read(content_sha256)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _read(self, content_sha256: str) -> Verdict | None:
+        for part, row in self._index.rows_about(content_sha256):
+            verdict = self._unpacked.verdict(part, row)
+            if (verdict.content_sha256, verdict.provider) == (content_sha256, self._provider):
+                return verdict
+        return None
+
+    def _go_on(self, _: str) -> None:
+        if self._is_given_up:
+            raise _GivenUp
+
+    def _unwritable(self, error: OSError) -> HomeUnwritable:
+        return HomeUnwritable(f"{self._folder} cannot be written: {error.strerror or error}")
+
+
+class _GivenUp(Exception):
+    """Whoever wanted the index is gone."""
