@@ -15,7 +15,7 @@ from tasks.candidates.sharding import check_shard_sizes, write_shards
 from tasks.candidates.skipped import count_skipped, skipped_sql, write_skipped
 from tasks.candidates.slices import find_candidates
 from tasks.candidates.totals import PlanTotals, ProviderTotals
-from tasks.candidates.vocabulary import OBJECT, OBJECT_COLUMNS, VERDICT_COLUMNS
+from tasks.candidates.vocabulary import LISTING_COLUMNS, OBJECT, VERDICT_COLUMNS
 from tasks.candidates.workspace import MEMORY_LIMIT_BYTES, THREADS, count, open_parquet, workspace
 
 
@@ -43,7 +43,7 @@ def plan(
     """
     check_shard_sizes(providers)
     with workspace(out_dir, memory_limit_bytes, threads) as (connection, work_dir):
-        open_parquet(connection, "listing", listing_files, OBJECT_COLUMNS)
+        open_parquet(connection, "listing", listing_files, LISTING_COLUMNS)
         open_parquet(connection, "verdict", verdict_files, VERDICT_COLUMNS)
         connection.execute(
             f"CREATE TEMP VIEW judged AS SELECT {OBJECT}, {selection.reason_sql()} AS reason FROM listing"

@@ -5,16 +5,14 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from domain.errors import UsageError
-from domain.objects import ObjectRef
 from domain.runs import Progress, RunStatus, new_run_id
 from domain.verdicts import Outcome, Provider
-from tasks.buckets.bucket import parse_location
-from tasks.buckets.listing import write_listing
+from tasks.buckets.inventory import InventoryTotals
 from tasks.candidates import Estimate, PlanTotals, Selection, estimate, plan, plan_again
 from tasks.candidates.selection import DEFAULT_INCLUDE
 from tasks.records import run_record
@@ -23,7 +21,8 @@ from tasks.records.home import Home
 from tasks.records.lock import RunLock
 from tasks.records.run_record import RunRecord, books_of
 from tasks.settings import Spec
-from tasks.units.opening import open_bucket, versions
+from tasks.units.opening import versions
+from tasks.units.sources import list_source
 from tasks.units.watching import tell
 
 SHARD_S = 600.0
@@ -45,6 +44,7 @@ class Draft:
     totals: PlanTotals
     estimates: tuple[Estimate, ...]
     retry_of: str | None = None
+    inventory: InventoryTotals | None = None  # where the rows went of the one it was made from
 
 
 Approve = Callable[[Draft], Awaitable[bool]]
@@ -99,8 +99,7 @@ async def draft_audit(
     if not only_to_look:
         await asyncio.to_thread(_check_finished, home, run_id)
     with home.staging() as folder:
-        bucket = open_bucket(parse_location(source.url), source.endpoint_url, source.region)
-        await asyncio.to_thread(write_listing, _told(bucket.list_batches()), folder / "listing")
+        inventory = await list_source(source, folder)
         tell(Progress("planning"))
         await asyncio.to_thread(home.refresh, "verdicts")
         totals = await asyncio.to_thread(
@@ -111,7 +110,7 @@ async def draft_audit(
             selection,
             folder / "plan",
         )
-        yield _draft(home, spec, run_id, folder, totals)
+        yield replace(_draft(home, spec, run_id, folder, totals), inventory=inventory)
 
 
 @asynccontextmanager
@@ -184,15 +183,6 @@ def _shard_sizes(spec: Spec) -> dict[Provider, int]:
     return {
         provider: max(LEAST_SHARD, math.ceil(table.qps * SHARD_S)) for provider, table in spec.asked.items()
     }
-
-
-def _told(batches: Iterator[list[ObjectRef]]) -> Iterator[list[ObjectRef]]:
-    """The batches, and word of how many objects they have brought so far."""
-    listed = 0
-    for batch in batches:
-        listed += len(batch)
-        tell(Progress("listing", listed))
-        yield batch
 
 
 def _check_finished(home: Home, run_id: str | None) -> None:

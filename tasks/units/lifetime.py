@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 from domain.errors import Denied, FacesweepError, Stopped, StoreDenied, UsageError
 from domain.runs import RunStatus
-from tasks.buckets.bucket import parse_location
 from tasks.candidates import PlanTotals
 from tasks.media.workers import MediaWorkers
 from tasks.pacing.lane import Lane
@@ -24,8 +23,9 @@ from tasks.settings import decoder_environment, spec_of
 from tasks.shard.line import Line
 from tasks.shard.memory import HeldBytes
 from tasks.units.draft import PLAN_FILE
-from tasks.units.opening import limits_of, open_bucket, open_detector, open_session
+from tasks.units.opening import limits_of, open_detector, open_session
 from tasks.units.run import OpenRun
+from tasks.units.sources import open_source
 
 
 @asynccontextmanager
@@ -51,7 +51,7 @@ async def open_run(home: Home, run_id: str) -> AsyncIterator[OpenRun]:
         session = await stack.enter_async_context(open_session())
         workers = await stack.enter_async_context(MediaWorkers(environment=decoder_environment()))
         source = spec.source
-        bucket = open_bucket(parse_location(source.url), source.endpoint_url, source.region, session)
+        bucket = open_source(source, session)
         held = HeldBytes()
         for provider in totals.providers:
             table = spec.asked[provider]
