@@ -21,7 +21,8 @@ from tasks.buckets.inventory.checks import check_parquet, is_gzip
 LONGEST_LINE_BYTES = 1024 * 1024
 _LINES_AT_ONCE = 50_000
 _DELIMITERS = ",;\t|"
-_LINE_OF_ERROR = re.compile(r"CSV Error on Line: (\d+)")
+# DuckDB calls it a line, and counts one for a record of several.
+_RECORD_OF_ERROR = re.compile(r"CSV Error on Line: (\d+)")
 
 
 class Entries(Protocol):
@@ -59,6 +60,11 @@ def quoted(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
 
 
+def _literal_path(path: Path) -> str:
+    """The path as an SQL string that stands for this file alone, whatever signs of a glob are in it."""
+    return literal(re.sub(r"([\[*?])", r"[\1]", str(path)))
+
+
 @dataclass(frozen=True, slots=True)
 class CsvEntries:
     """CSV, compressed or not. Without a header it is a part of an inventory, whose keys are url-encoded."""
@@ -76,7 +82,7 @@ class CsvEntries:
     def sql(self, connection: duckdb.DuckDBPyConnection) -> str:  # noqa: ARG002 - as all entries
         columns = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in self.columns)
         return (
-            f"read_csv({literal(str(self.path))}, auto_detect = false, columns = {{{columns}}},"
+            f"read_csv({_literal_path(self.path)}, auto_detect = false, columns = {{{columns}}},"
             f" header = {str(self.has_header).lower()}, delim = {literal(self.delimiter)},"
             f" quote = '\"', escape = '\"', strict_mode = true,"
             f" max_line_size = {LONGEST_LINE_BYTES},"
@@ -84,14 +90,28 @@ class CsvEntries:
         )
 
     def place_of(self, row: int) -> str:
-        with opened(self.path) as file:
+        rows = (start for start, record in self._records() if record)
+        return _line(next(islice(rows, row - 1 + self.has_header, None), None))
+
+    def place_of_record(self, number: int) -> str:
+        """Where the record stands that is this one if header and empty lines are counted too."""
+        return _line(next(islice((start for start, _ in self._records()), number - 1, None), None))
+
+    def _records(self) -> Iterator[tuple[int, list[str]]]:
+        """Each record with the line it starts at, counted from 1."""
+        with opened(self.path, errors="replace") as file:
             reader = csv.reader(file, delimiter=self.delimiter)
-            records = ((reader.line_num, record) for record in reader if record)
+            start = 1
             try:
-                last, record = next(islice(records, row - 1 + self.has_header, None))
-            except csv.Error:  # Python's reader is stricter: a cell is too large for it
-                return f"row {row}"
-        return f"line {last - sum(cell.count(chr(10)) for cell in record)}"
+                for record in reader:
+                    yield start, record
+                    start = reader.line_num + 1
+            except csv.Error:  # a cell too large for Python's reader, and for anybody's key
+                yield start, ["…"]
+
+
+def _line(number: int | None) -> str:
+    return "some line" if number is None else f"line {number}"  # none: Python's reader stopped before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +124,7 @@ class ParquetEntries:
     is_url_encoded: bool = False
 
     def sql(self, connection: duckdb.DuckDBPyConnection) -> str:  # noqa: ARG002 - as all entries
-        return f"read_parquet({literal(str(self.path))}, hive_partitioning = false)"
+        return f"read_parquet({_literal_path(self.path)}, hive_partitioning = false)"
 
     def place_of(self, row: int) -> str:
         return f"row {row}"
@@ -188,11 +208,8 @@ def open_list(path: Path, name: str) -> Entries:
         case Kind.PARQUET:
             return open_parquet(path, name)
         case Kind.CSV:
-            with opened(path) as file:
-                try:
-                    head = file.readline(LONGEST_LINE_BYTES)
-                except UnicodeDecodeError:
-                    raise UsageError(f"{name}, line 1: it is not UTF-8") from None
+            with opened(path, errors="replace") as file:
+                head = file.readline(LONGEST_LINE_BYTES)
             delimiter = max(_DELIMITERS, key=head.count)
             said = next(csv.reader([head], delimiter=delimiter), [])
             # Tables are often written with an index in front, whose column has no name.
@@ -210,18 +227,20 @@ def open_parquet(path: Path, name: str) -> ParquetEntries:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[TextIO]:
+def opened(path: Path, errors: str = "strict") -> Iterator[TextIO]:
     """The file as UTF-8 text with its line ends, unpacked where it is gzip."""
     open_file = gzip.open if is_gzip(path) else open
-    with cast("TextIO", open_file(path, "rt", encoding="utf-8-sig", newline="\n")) as file:
+    with cast("TextIO", open_file(path, "rt", encoding="utf-8-sig", errors=errors, newline="\n")) as file:
         yield file
 
 
 def wrong_row(entries: Entries, error: duckdb.Error) -> UsageError:
     """One sentence for a file that DuckDB cannot read, without what DuckDB quotes of it."""
     said = str(error)
-    line = _LINE_OF_ERROR.search(said)
-    where = f"{entries.name}, line {line[1]}" if line else entries.name
+    record = _RECORD_OF_ERROR.search(said)
+    where = entries.name
+    if record and isinstance(entries, CsvEntries):
+        where += f", {entries.place_of_record(int(record[1]))}"
     for sign, sentence in _SAID.items():
         if sign in said:
             return UsageError(f"{where}: {sentence}")
