@@ -24,6 +24,13 @@ class MediaKind(StrEnum):
     OTHER = "other"
 
 
+class Absence(StrEnum):
+    """Why a listing has no more than the name of an object: a list named it, and the store was asked."""
+
+    GONE = "gone"  # there is no object, or no version, of that name
+    DENIED = "denied"  # the store will not show it to these keys
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectRef:
     """One object as a listing names it.

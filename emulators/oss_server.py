@@ -131,6 +131,8 @@ class OssServer:
         headers = self._headers(bucket, key)
         headers["Last-Modified"] = formatdate(stored.modified_s, usegmt=True)
         headers["Content-Type"] = stored.content_type
+        if request.method == "HEAD":
+            headers["Content-Length"] = str(len(stored.content))  # aiohttp would leave a zero out
         return web.Response(body=stored.content, headers=headers)
 
     def _headers(self, bucket: Bucket, key: str) -> dict[str, str]:

@@ -123,6 +123,9 @@ def _spent(each: ProviderProgress) -> str:
 
 def show_plan(console: Console, draft: Draft) -> None:
     """What a plan would ask, skip, take and cost."""
+    if draft.inventory is not None and (left_out := draft.inventory.left_out):
+        counts = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(left_out.items()))
+        console.print(f"inventory: {draft.inventory.rows:,} rows; left out, {counts}", highlight=False)
     for provider, totals in draft.totals.providers.items():
         console.print(
             f"[bold]{provider}[/]: {totals.listed:,} listed, {totals.asked:,} to ask about"

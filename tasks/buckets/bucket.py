@@ -21,16 +21,19 @@ class Bucket(Protocol):
     Obligations, held by `tests/contract/test_stores.py`:
 
     1. Everything under the location's prefix is listed exactly once, keys verbatim, whatever
-       characters they hold; an object whose name cannot be said in UTF-8 is listed too.
-    2. A listing never holds the whole bucket: memory is one page, or one directory's names.
+       characters they hold; an object whose name cannot be said in UTF-8 is listed too. Nothing is
+       promised of the order: remote stores are listed by several listers at once.
+    2. A listing never holds the whole bucket: memory is a few pages, or one directory's names.
     3. A listing that cannot be complete is a `UsageError` naming the bucket and what to do. It is
        never shorter without one, and never empty because the server speaks another dialect.
     4. `fetch` returns the listed version's bytes as stored, whole, or raises; never a part of them,
        never another version's, never more than `max_bytes`.
     5. No exception and no log line holds a credential or a signed url.
     6. A blob appears under its key (or its path) whole or not at all.
+    7. `look_up` says of an object what a listing would, letter for letter, so that whoever was asked
+       about by a list of names is not asked about again when the bucket is listed.
 
-    `list_batches` and the blob operations are synchronous: call them from a thread where an event
+    `list_batches`, `look_up` and the blob operations are synchronous: call them from a thread where an event
     loop runs. Keys are keys of the bucket, not relative to the location's prefix.
     """
 
@@ -38,9 +41,19 @@ class Bucket(Protocol):
     def store(self) -> Store: ...
 
     def list_batches(self) -> Iterator[list[ObjectRef]]:
-        """Everything under the prefix, a page at a time, in the order of the keys' UTF-8 bytes.
+        """Everything under the prefix, a page at a time.
 
         Raises: UsageError: bucket missing, access refused, server unreachable or not of this store.
+        """
+        ...
+
+    def look_up(self, key: str, version_id: str | None) -> ObjectRef | None:
+        """The object as a listing would give it, or that version of it; None where there is none.
+
+        May be called by several threads at once.
+
+        Raises: Unreadable: the store will not show this one object to these keys.
+                UsageError: it would show none, or cannot be asked.
         """
         ...
 

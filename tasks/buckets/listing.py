@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from domain.objects import ObjectRef
@@ -25,6 +26,7 @@ _COLUMNS: list[tuple[str, pa.DataType]] = [
     ("last_modified", pa.timestamp("us", tz="UTC")),
     ("subject_id", pa.string()),
     ("stratum", pa.string()),
+    ("absent", pa.string()),  # an Absence: then size, time and ETag are null
 ]
 SCHEMA = pa.schema(_COLUMNS)
 
@@ -40,13 +42,21 @@ class ListingTotals:
 def write_listing(
     batches: Iterable[list[ObjectRef]], out_dir: Path, rows_per_part: int = ROWS_PER_PART
 ) -> ListingTotals:
+    """`write_tables` of objects. Text that UTF-8 cannot hold is written with backslash escapes."""
+    return write_tables((_table(batch) for batch in batches), out_dir, rows_per_part)
+
+
+def write_tables(
+    tables: Iterable[pa.Table], out_dir: Path, rows_per_part: int = ROWS_PER_PART
+) -> ListingTotals:
     """Write `out_dir`/part-00001.parquet and so on; `out_dir` appears whole or not at all.
 
     Parts are written to `<out_dir>.unfinished`, which takes its name when the last one is complete;
     what an interrupted listing left there is removed. A bucket without objects gives one part
-    without rows. Text that UTF-8 cannot hold is written with backslash escapes.
+    without rows.
 
-    Raises: FileExistsError: `out_dir` holds something already.  What `batches` raises.
+    Args:   tables: of `SCHEMA`, of any size.
+    Raises: FileExistsError: `out_dir` holds something already.  What `tables` raises.
     """
     if out_dir.is_dir() and any(out_dir.iterdir()):
         raise FileExistsError(f"{out_dir} holds a listing already")
@@ -56,28 +66,34 @@ def write_listing(
     parts = _Parts(unfinished, rows_per_part)
     rows = size_bytes = 0
     try:
-        for group in _groups(batches, min(ROWS_PER_GROUP, rows_per_part)):
+        for group in _groups(tables, min(ROWS_PER_GROUP, rows_per_part)):
             parts.write(group)
-            rows += len(group)
-            size_bytes += sum(ref.size_bytes for ref in group)
+            rows += group.num_rows
+            size_bytes += pc.sum(group["size_bytes"]).as_py() or 0
         if not rows:
-            parts.write([])
+            parts.write(SCHEMA.empty_table())
     finally:
         parts.close()
     unfinished.rename(out_dir)
     return ListingTotals(rows, size_bytes)
 
 
-def _groups(batches: Iterable[list[ObjectRef]], rows: int) -> Iterator[list[ObjectRef]]:
-    """The same objects in lists of exactly `rows`, the last one shorter."""
-    group: list[ObjectRef] = []
-    for batch in batches:
-        group += batch
-        while len(group) >= rows:
-            yield group[:rows]
-            group = group[rows:]
-    if group:
-        yield group
+def _groups(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables of exactly `rows`, the last one shorter."""
+    waiting: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        rest = table
+        while rest.num_rows:
+            head = rest.slice(0, rows - count)
+            rest = rest.slice(head.num_rows)
+            waiting.append(head)
+            count += head.num_rows
+            if count == rows:
+                yield pa.concat_tables(waiting)
+                waiting, count = [], 0
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 class _Parts:
@@ -88,7 +104,7 @@ class _Parts:
         self._number = self._rows = 0
         self._writer: pq.ParquetWriter | None = None
 
-    def write(self, group: list[ObjectRef]) -> None:
+    def write(self, group: pa.Table) -> None:
         """Append a row group, cut where the part is full."""
         while True:
             if self._writer is None:
@@ -96,12 +112,12 @@ class _Parts:
                 path = self._folder / f"part-{self._number:05}.parquet"
                 self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
             room = self._rows_per_part - self._rows
-            head, group = group[:room], group[room:]
-            self._writer.write_table(_table(head))
-            self._rows += len(head)
+            head, group = group.slice(0, room), group.slice(room)
+            self._writer.write_table(head)
+            self._rows += head.num_rows
             if self._rows == self._rows_per_part:
                 self.close()
-            if not group:
+            if not group.num_rows:
                 return
 
     def close(self) -> None:
@@ -111,15 +127,16 @@ class _Parts:
             self._writer = None
 
 
-def _table(group: list[ObjectRef]) -> pa.Table:
+def _table(refs: list[ObjectRef]) -> pa.Table:
     try:
-        return _columns(group)
+        return _columns(refs)
     except UnicodeEncodeError:
-        return _columns([_encodable(ref) for ref in group])
+        return _columns([_encodable(ref) for ref in refs])
 
 
-def _columns(group: list[ObjectRef]) -> pa.Table:
-    return pa.table({name: [getattr(ref, name) for ref in group] for name in SCHEMA.names}, schema=SCHEMA)
+def _columns(refs: list[ObjectRef]) -> pa.Table:
+    columns = {name: [getattr(ref, name, None) for ref in refs] for name in SCHEMA.names}
+    return pa.table(columns, schema=SCHEMA)
 
 
 def _encodable(ref: ObjectRef) -> ObjectRef:

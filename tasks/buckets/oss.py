@@ -1,12 +1,11 @@
 """Alibaba Cloud OSS."""
 
 import asyncio
-import importlib.util
 import logging
 import re
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +18,6 @@ from oss2.credentials import (
     EnvironmentVariableCredentialsProvider,
     StaticCredentialsProvider,
 )
-from oss2.utils import Crc64
 
 from domain.errors import Unreadable, UsageError
 from domain.objects import ObjectRef, Store
@@ -27,11 +25,12 @@ from tasks.buckets.bucket import Location
 from tasks.buckets.fetching import (
     EXPIRES_S,
     RETRY_DELAYS_S,
-    Checksum,
     bare_etag,
     fetch_presigned,
 )
-from tasks.buckets.refusals import refused, shown_endpoint, unreachable, wrong_dialect
+from tasks.buckets.oss_checksum import stored_crc64
+from tasks.buckets.ranges import LISTERS, Page, list_in_ranges
+from tasks.buckets.refusals import WHOLE_BUCKET_CODES, refused, shown_endpoint, unreachable, wrong_dialect
 from tasks.buckets.whole_file import whole_file
 
 # OSS gives no more at once; its own default is 100.
@@ -66,6 +65,7 @@ class OssBucket:
         http: aiohttp.ClientSession | None = None,  # only `fetch` needs it
         page_objects: int = PAGE_OBJECTS,
         retry_delays_s: tuple[float, ...] = RETRY_DELAYS_S,
+        listers: int = LISTERS,
     ) -> None:
         """Raises: UsageError: neither endpoint nor region, or one that cannot be."""
         if location.store is not Store.OSS:
@@ -74,6 +74,7 @@ class OssBucket:
         self._http = http
         self._page_objects = page_objects
         self._retry_delays_s = retry_delays_s
+        self._listers = listers
         self._may_block = not isinstance(
             credentials, StaticCredentialsProvider | EnvironmentVariableCredentialsProvider
         )
@@ -100,9 +101,34 @@ class OssBucket:
 
     def list_batches(self) -> Iterator[list[ObjectRef]]:
         """Everything under the prefix, whatever its storage class. Raises: UsageError."""
-        for page in self._pages(self._location.prefix):
-            if page:
-                yield [self._ref(entry) for entry in page]
+        where = f"bucket {self._location.bucket} at {self._shown_endpoint}"
+        return list_in_ranges(self._ref_pages, self._listers, where)
+
+    def look_up(self, key: str, version_id: str | None) -> ObjectRef | None:
+        """The object as a listing would give it, or None. Raises: Unreadable, UsageError."""
+        self._check_signable(key)
+        params = {"versionId": version_id} if version_id else None
+        try:
+            head = self._attempted(lambda: self._bucket.head_object(key, params=params))
+        except oss2.exceptions.OssError as error:
+            said = self._spelled_out(error, key, params)
+            if said.code in _NO_SUCH_OBJECT:
+                return None
+            if not 400 <= said.status < 500 or said.code in WHOLE_BUCKET_CODES:
+                raise self._said_no(said, "look up an object of") from None
+            raise Unreadable(said.code or f"http_{said.status}", "the store does not show it") from None
+        if head.content_length is None or head.last_modified is None:
+            raise self._not_oss()
+        return ObjectRef(
+            url=f"oss://{self._location.bucket}/{key}",
+            store=Store.OSS,
+            bucket=self._location.bucket,
+            key=key,
+            version_id=version_id,
+            etag=bare_etag(head.etag or "") or None,
+            size_bytes=head.content_length,
+            last_modified=datetime.fromtimestamp(head.last_modified, UTC),
+        )
 
     async def fetch(self, ref: ObjectRef, max_bytes: int) -> bytes:
         """The object's bytes. Raises: Unreadable, Unfit: see `Bucket.fetch`."""
@@ -123,9 +149,7 @@ class OssBucket:
         Raises: Unreadable: `KeyNotSignable`: oss2 signs no blank key, and by version 1 none that
                 starts with a question mark.  `NoCredentials`: the provider gave none.
         """
-        unsignable = not ref.key.strip() or (ref.key.startswith("?") and self._bucket.is_verify_object_strict)
-        if unsignable:
-            raise Unreadable("KeyNotSignable", "no url can be signed for this key: give the bucket's region")
+        self._check_signable(ref.key)
         failure: Unreadable
         try:
             if self._may_block:
@@ -146,33 +170,40 @@ class OssBucket:
 
     def list_keys(self, prefix: str) -> Iterator[tuple[str, int]]:
         """(key, size) of every blob whose key starts with `prefix`. Raises: UsageError."""
-        for page in self._pages(prefix):
+        for page, _ in self._pages(prefix):
             for entry in page:
                 yield entry.key, entry.size
+
+    def _check_signable(self, key: str) -> None:
+        if not key.strip() or (key.startswith("?") and self._bucket.is_verify_object_strict):
+            raise Unreadable("KeyNotSignable", "no url can be signed for this key: give the bucket's region")
 
     def _presign(self, ref: ObjectRef, expires_s: int) -> str:
         params = {"versionId": ref.version_id} if ref.version_id else None
         return str(self._bucket.sign_url("GET", ref.key, expires_s, params=params))
 
-    def _pages(self, prefix: str) -> Iterator[list[Any]]:
-        """Pages of oss2's entries; ends only where the server says that it was the last."""
+    def _ref_pages(self, start_after: str, most: int | None) -> Iterator[Page]:
+        for page, more in self._pages(self._location.prefix, start_after, most):
+            yield [self._ref(entry) for entry in page], more
+
+    def _pages(
+        self, prefix: str, start_after: str = "", most: int | None = None
+    ) -> Iterator[tuple[list[Any], bool]]:
+        """Pages of oss2's entries behind a key; ends only where the server says that it was the last."""
         token = ""
         while True:
-            page = self._page(prefix, token)
-            yield page.object_list
+            page = self._page(prefix, start_after, token, most or self._page_objects)
+            yield page.object_list, page.is_truncated
             if not page.is_truncated:
                 return
             if page.next_continuation_token in ("", token):
                 raise self._not_oss()
             token = page.next_continuation_token
 
-    def _page(self, prefix: str, token: str) -> Any:
+    def _page(self, prefix: str, start_after: str, token: str, most: int) -> Any:
         try:
             page = self._tried(
-                lambda: self._bucket.list_objects_v2(
-                    prefix=prefix, continuation_token=token, max_keys=self._page_objects
-                ),
-                "list",
+                lambda: self._bucket.list_objects_v2(prefix, "", token, start_after, max_keys=most), "list"
             )
         except (RuntimeError, ValueError, ET.ParseError):
             # oss2 cannot find OSS's elements: S3 puts them in a namespace, others have none
@@ -182,18 +213,34 @@ class OssBucket:
         return page
 
     def _tried(self, call: Callable[[], T], wish: str) -> T:
+        """The call's result. Raises: FileNotFoundError, UsageError."""
+        try:
+            return self._attempted(call)
+        except oss2.exceptions.NoSuchKey as error:
+            raise FileNotFoundError(f"oss://{self._location.bucket}: {error.code}") from None
+        except oss2.exceptions.OssError as error:
+            raise self._said_no(error, wish) from None
+
+    def _attempted(self, call: Callable[[], T]) -> T:
         """The call's result, tried again where the failure may pass: oss2 itself never retries."""
-        for pause_s in (*self._retry_delays_s, None):
+        for pause_s in self._retry_delays_s:
             try:
                 return call()
-            except oss2.exceptions.NoSuchKey as error:
-                raise FileNotFoundError(f"oss://{self._location.bucket}: {error.code}") from None
             except oss2.exceptions.OssError as error:
-                passing = isinstance(error, _PASSING) or error.status >= 500
-                if pause_s is None or not passing:
-                    raise self._said_no(error, wish) from None
-                time.sleep(pause_s)
-        raise AssertionError("the last attempt returns or raises")
+                if not isinstance(error, _PASSING) and error.status < 500:
+                    raise
+            time.sleep(pause_s)
+        return call()
+
+    def _spelled_out(self, error: Any, key: str, params: dict[str, str] | None) -> Any:
+        """The error with its code: the reply to a HEAD may have no body to tell it in."""
+        if error.code or error.status < 400:
+            return error
+        try:
+            self._bucket.get_object(key, byte_range=(0, 0), params=params).close()
+        except oss2.exceptions.OssError as spelled_out:
+            return spelled_out
+        return error
 
     def _ref(self, entry: Any) -> ObjectRef:
         return ObjectRef(
@@ -226,6 +273,7 @@ class OssBucket:
         return wrong_dialect("OSS", "s3://", self._location.bucket, self._shown_endpoint)
 
 
+_NO_SUCH_OBJECT = frozenset({"NoSuchKey", "NoSuchVersion"})
 _PASSING = (oss2.exceptions.RequestError, oss2.exceptions.InconsistentError)
 
 
@@ -239,34 +287,3 @@ def _region_of(endpoint_url: str | None) -> str | None:
     host = urlsplit(endpoint_url if "://" in endpoint_url else f"//{endpoint_url}").hostname
     named = _PUBLIC_ENDPOINT.fullmatch(host or "")
     return named[1] if named else None
-
-
-class _StoredCrc64:
-    """The CRC-64 that OSS keeps for every object; its ETag is an MD5 for some objects only.
-
-    Source: www.alibabacloud.com/help/en/oss/use-cases/data-verification.
-    """
-
-    is_proof = True
-    # Making one costs 0.2 ms for its tables, copying one nothing.
-    _fresh = Crc64().crc64
-
-    def __init__(self, expected: str) -> None:
-        self.expected = expected
-        self._crc = self._fresh.copy()
-
-    def update(self, chunk: bytes, /) -> None:
-        self._crc.update(chunk)
-
-    def value(self) -> str:
-        return str(self._crc.crcValue)
-
-
-# crcmod's C extension: 0.6 ms for 150 KB, and 100 times that in Python, which no lane could bear.
-_CRC64_IS_FAST = importlib.util.find_spec("crcmod._crcfunext") is not None
-
-
-def stored_crc64(headers: Mapping[str, str]) -> Checksum | None:
-    """The CRC-64 a reply promises, or None where there is none or it cannot be checked cheaply."""
-    expected = headers.get("x-oss-hash-crc64ecma", "")
-    return _StoredCrc64(expected) if expected.isdigit() and _CRC64_IS_FAST else None

@@ -3,26 +3,18 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import boto3
 import botocore.session
-from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-)
-from botocore.exceptions import ConnectionError as BotoConnectionError
-from botocore.parsers import ResponseParserError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from domain.errors import Unreadable, UsageError
 from domain.objects import ObjectRef, Store
@@ -34,7 +26,9 @@ from tasks.buckets.fetching import (
     etag_md5,
     fetch_presigned,
 )
-from tasks.buckets.refusals import refused, shown_endpoint, unreachable, wrong_dialect
+from tasks.buckets.ranges import LISTERS, Page, list_in_ranges
+from tasks.buckets.refusals import WHOLE_BUCKET_CODES, shown_endpoint, wrong_dialect
+from tasks.buckets.s3_refusals import BOTO_ERRORS, NO_SUCH_OBJECT, code_of, said_no, status_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -43,9 +37,6 @@ if TYPE_CHECKING:
 # S3 gives no more at once.
 PAGE_OBJECTS = 1000
 
-_PERMISSIONS = "s3:ListBucket and s3:GetObject, for a home s3:PutObject too"
-# What boto3 raises: its own, the store's, its transfers', and what it cannot read as a reply.
-_BOTO_ERRORS = (BotoCoreError, ClientError, Boto3Error, ResponseParserError)
 _ONE_AT_A_TIME = TransferConfig(use_threads=False)
 
 
@@ -80,6 +71,7 @@ class S3Bucket:
         http: aiohttp.ClientSession | None = None,  # only `fetch` needs it
         page_objects: int = PAGE_OBJECTS,
         retry_delays_s: tuple[float, ...] = RETRY_DELAYS_S,
+        listers: int = LISTERS,
     ) -> None:
         if location.store is not Store.S3:
             raise ValueError(f"{location.url} is not in S3")
@@ -90,14 +82,30 @@ class S3Bucket:
         self._http = http
         self._page_objects = page_objects
         self._retry_delays_s = retry_delays_s
+        self._listers = listers
         self._opening = threading.Lock()
         self._opened: S3Client | None = None
 
     def list_batches(self) -> Iterator[list[ObjectRef]]:
         """Everything under the prefix, whatever its storage class. Raises: UsageError."""
-        for page in self._pages(self._location.prefix):
-            if page:
-                yield [self._ref(entry) for entry in page]
+        bucket = self._location.bucket
+        # A directory bucket lists in no order and starts where it likes.
+        listers = 1 if bucket.endswith("--x-s3") else self._listers
+        return list_in_ranges(self._ref_pages, listers, f"bucket {bucket} at {self._shown_endpoint}")
+
+    def look_up(self, key: str, version_id: str | None) -> ObjectRef | None:
+        """The object as a listing would give it, or None. Raises: Unreadable, UsageError."""
+        named: Any = {"Bucket": self._location.bucket, "Key": key}
+        if version_id:
+            named["VersionId"] = version_id
+        try:
+            entry: Any = self._client.head_object(**named)
+        except BOTO_ERRORS:
+            # The reply to a HEAD has no body: only a GET tells the bucket's fault from the object's.
+            self._check_absent(named)
+            return None
+        entry |= {"Key": key, "Size": entry["ContentLength"]}
+        return replace(self._ref(entry), version_id=version_id)
 
     async def fetch(self, ref: ObjectRef, max_bytes: int) -> bytes:
         """The object's bytes. Raises: Unreadable, Unfit: see `Bucket.fetch`."""
@@ -122,7 +130,7 @@ class S3Bucket:
             if self._may_block():
                 return await asyncio.to_thread(self._presign, ref, expires_s)
             return self._presign(ref, expires_s)
-        except _BOTO_ERRORS as error:
+        except BOTO_ERRORS as error:
             failure = Unreadable("NoCredentials", f"no url can be signed: {type(error).__name__}")
         raise failure
 
@@ -130,7 +138,7 @@ class S3Bucket:
         """Upload the file in one PUT, or in parts that appear together. Raises: UsageError."""
         try:
             self._client.upload_file(str(path), self._location.bucket, key, Config=_ONE_AT_A_TIME)
-        except _BOTO_ERRORS as error:
+        except BOTO_ERRORS as error:
             raise self._said_no(error, f"store {key!r} in") from None
 
     def get_file(self, key: str, path: Path) -> None:
@@ -138,14 +146,14 @@ class S3Bucket:
         try:
             # boto3 itself downloads to another name and renames
             self._client.download_file(self._location.bucket, key, str(path), Config=_ONE_AT_A_TIME)
-        except _BOTO_ERRORS as error:
-            if _code(error) in ("404", "NoSuchKey"):
+        except BOTO_ERRORS as error:
+            if code_of(error) in ("404", "NoSuchKey"):
                 raise FileNotFoundError(f"s3://{self._location.bucket}/{key}") from None
             raise self._said_no(error, f"read {key!r} of") from None
 
     def list_keys(self, prefix: str) -> Iterator[tuple[str, int]]:
         """(key, size) of every blob whose key starts with `prefix`. Raises: UsageError."""
-        for page in self._pages(prefix):
+        for page, _ in self._pages(prefix):
             for entry in page:
                 yield entry["Key"], entry["Size"]
 
@@ -187,7 +195,7 @@ class S3Bucket:
             reply: Any = client.head_bucket(Bucket=self._location.bucket)
         except ClientError as error:
             reply = error.response
-        except _BOTO_ERRORS as error:
+        except BOTO_ERRORS as error:
             raise self._said_no(error, "look at") from None
         headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         return str(headers.get("x-amz-bucket-region") or fallback)
@@ -206,18 +214,29 @@ class S3Bucket:
             named["VersionId"] = ref.version_id
         return self._client.generate_presigned_url("get_object", Params=named, ExpiresIn=expires_s)
 
-    def _pages(self, prefix: str) -> Iterator[list["ObjectTypeDef"]]:
+    def _ref_pages(self, start_after: str, most: int | None) -> Iterator[Page]:
+        for page, more in self._pages(self._location.prefix, start_after, most):
+            yield [self._ref(entry) for entry in page], more
+
+    def _pages(
+        self, prefix: str, start_after: str = "", most: int | None = None
+    ) -> Iterator[tuple[list["ObjectTypeDef"], bool]]:
+        """Pages of boto3's entries behind a key, each with whether more follow."""
         bucket = self._location.bucket
+        behind: Any = {"StartAfter": start_after} if start_after else {}
         try:
             # The paginator asks for url-encoded keys and decodes them: XML cannot hold every key.
             paginator = self._client.get_paginator("list_objects_v2")
             for page in paginator.paginate(
-                Bucket=bucket, Prefix=prefix, PaginationConfig={"PageSize": self._page_objects}
+                Bucket=bucket,
+                Prefix=prefix,
+                PaginationConfig={"PageSize": most or self._page_objects},
+                **behind,
             ):
                 if "IsTruncated" not in page:
                     raise wrong_dialect("S3", "oss://", bucket, self._shown_endpoint)
-                yield page.get("Contents", [])
-        except _BOTO_ERRORS as error:
+                yield page.get("Contents", []), page["IsTruncated"]
+        except BOTO_ERRORS as error:
             raise self._said_no(error, "list") from None
 
     def _ref(self, entry: "ObjectTypeDef") -> ObjectRef:
@@ -235,33 +254,35 @@ class S3Bucket:
             last_modified=_utc(modified),
         )
 
+    def _refused_object(self, named: Any) -> Unreadable | UsageError:
+        try:
+            self._client.get_object(**named, Range="bytes=0-0")["Body"].close()
+        except BOTO_ERRORS as error:
+            code = code_of(error)
+            if code in WHOLE_BUCKET_CODES or not isinstance(error, ClientError):
+                return self._said_no(error, "look up an object of")
+            return Unreadable(code, "the store does not show it to these keys")
+        return Unreadable("403", "the store gives it and does not show it to these keys")
+
+    def _check_absent(self, named: Any) -> None:
+        """Return where there is no such object. Raises: Unreadable, UsageError."""
+        try:
+            self._client.get_object(**named, Range="bytes=0-0")["Body"].close()
+        except BOTO_ERRORS as error:
+            code, status = code_of(error), status_of(error)
+            if code in NO_SUCH_OBJECT or ("VersionId" in named and status == 400):
+                return
+            if not 400 <= status < 500 or code in WHOLE_BUCKET_CODES:
+                raise self._said_no(error, "look up an object of") from None
+            raise Unreadable(code, "the store does not show it to these keys") from None
+        raise Unreadable("HeadRefused", "the store gives it, and says nothing about it")
+
     def _said_no(self, error: Exception, wish: str) -> UsageError:
-        """One sentence of what went wrong, without what boto3's own texts may quote."""
-        bucket, endpoint = self._location.bucket, self._shown_endpoint
-        match error:
-            case NoCredentialsError() | PartialCredentialsError() | CredentialRetrievalError():
-                return UsageError(
-                    f"no complete credentials to {wish} bucket {bucket} at {endpoint}: set "
-                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role"
-                )
-            case ResponseParserError():
-                return wrong_dialect("S3", "oss://", bucket, endpoint)
-            case HTTPClientError() | BotoConnectionError():
-                return unreachable(wish, bucket, endpoint, type(error).__name__)
-        code = _code(error) or type(error).__name__
-        return refused(code, wish, bucket, endpoint, _PERMISSIONS)
+        return said_no(error, wish, self._location.bucket, self._shown_endpoint)
 
     @property
     def _shown_endpoint(self) -> str:
         return shown_endpoint(self._endpoint_url) if self._endpoint_url else "Amazon S3"
-
-
-def _code(error: BaseException) -> str:
-    """The store's code, also where boto3's transfers have wrapped the reply."""
-    if isinstance(error, ClientError):
-        return str(error.response.get("Error", {}).get("Code", ""))
-    cause = error.__cause__ or error.__context__
-    return _code(cause) if isinstance(error, Boto3Error) and cause is not None else ""
 
 
 def _first_line(error: Exception) -> str:
@@ -269,7 +290,8 @@ def _first_line(error: Exception) -> str:
 
 
 def _utc(modified: str | datetime) -> datetime:
-    """A listing's timestamp, raw or parsed."""
+    """A timestamp, parsed or as it came: of a listing, or of a header."""
     if isinstance(modified, str):
-        modified = datetime.fromisoformat(modified)
+        is_header = modified.endswith("GMT")
+        modified = parsedate_to_datetime(modified) if is_header else datetime.fromisoformat(modified)
     return modified.astimezone(UTC) if modified.tzinfo else modified.replace(tzinfo=UTC)

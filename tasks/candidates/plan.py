@@ -16,7 +16,7 @@ from tasks.candidates.skipped import count_skipped, skipped_sql, write_skipped
 from tasks.candidates.slices import find_candidates
 from tasks.candidates.strategy import Strategy
 from tasks.candidates.totals import PlanTotals, ProviderTotals
-from tasks.candidates.vocabulary import OBJECT, OBJECT_COLUMNS, REASK, VERDICT_COLUMNS
+from tasks.candidates.vocabulary import LISTING_COLUMNS, OBJECT, REASK, VERDICT_COLUMNS
 from tasks.candidates.workspace import MEMORY_LIMIT_BYTES, THREADS, count, open_parquet, workspace
 
 
@@ -50,7 +50,7 @@ def plan(
     """
     check_shard_sizes(providers)
     with workspace(out_dir, memory_limit_bytes, threads) as (connection, work_dir):
-        open_parquet(connection, "listing", listing_files, OBJECT_COLUMNS)
+        open_parquet(connection, "listing", listing_files, LISTING_COLUMNS)
         open_parquet(connection, "verdict", verdict_files, VERDICT_COLUMNS)
         connection.execute(
             f"CREATE TEMP VIEW judged AS SELECT * REPLACE ({selection.stratum_sql()} AS stratum),"

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from domain.errors import UsageError
+from domain.objects import Absence
 from tasks.candidates.globs import to_regex
 from tasks.candidates.kinds import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, suffix_globs
 from tasks.candidates.strata import Strata
@@ -19,6 +20,8 @@ _MICROSECOND = timedelta(microseconds=1)
 class SkipReason(StrEnum):
     """Why an object is not asked about: the first that applies, in this order."""
 
+    GONE = "gone"  # a list names it, and there is no such object or version
+    DENIED = "denied"  # a list names it, and the store will not show it to these keys
     NOT_A_FILE = "not_a_file"  # the key ends with "/": a folder's marker
     EXCLUDED = "excluded"
     NOT_INCLUDED = "not_included"
@@ -86,12 +89,14 @@ class Selection:
     def reason_sql(self) -> str:
         """SQL for the reason to skip a listing's row that the row itself gives; NULL to keep it."""
         rules = [
+            (SkipReason.GONE, f"absent = '{Absence.GONE}'"),
+            (SkipReason.DENIED, f"absent = '{Absence.DENIED}'"),
             (SkipReason.NOT_A_FILE, "ends_with(key, '/')"),
             (SkipReason.NOT_INCLUDED, f"NOT {matches_sql(self.include)}"),
             (SkipReason.NOT_MEDIA, matches_sql(suffix_globs(FOREIGN_SUFFIXES))),
         ]
         if self.exclude:
-            rules.insert(1, (SkipReason.EXCLUDED, matches_sql(self.exclude)))
+            rules.insert(3, (SkipReason.EXCLUDED, matches_sql(self.exclude)))
         if self.min_bytes is not None:
             rules.append((SkipReason.TOO_SMALL, f"size_bytes < {self.min_bytes}"))
         if self.max_bytes is not None:

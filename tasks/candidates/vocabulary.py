@@ -20,6 +20,9 @@ OBJECT_COLUMNS = {
 }
 OBJECT = ", ".join(f'"{name}"' for name in OBJECT_COLUMNS)
 
+# A listing says this besides: why it has no more than the name of an object.
+LISTING_COLUMNS = {**OBJECT_COLUMNS, "absent": "VARCHAR"}
+
 # The columns of a verdict that plans read.
 VERDICT_COLUMNS = {
     **OBJECT_COLUMNS,
@@ -32,7 +35,7 @@ VERDICT_COLUMNS = {
     "asked_because": "VARCHAR",
     "weight": "DOUBLE",
 }
-ADDED_COLUMNS = {"subject_id", "stratum", "asked_because", "weight"}  # by schema version 2
+ADDED_COLUMNS = {"subject_id", "stratum", "absent", "asked_because", "weight"}  # by schema version 2
 REASK = "reask"  # in `asked_because`: it has a final verdict, and somebody had a reason to ask all the same
 FINAL_OUTCOMES = ", ".join(f"'{outcome}'" for outcome in Outcome if outcome.is_final)
 

@@ -12,10 +12,11 @@ from tasks.settings.environment import (
     tencent_session_token,
 )
 from tasks.settings.reading import read_spec, spec_of
-from tasks.settings.spec import Aliyun, Spec, Tencent
+from tasks.settings.spec import Aliyun, Source, Spec, Tencent
 
 __all__ = [
     "Aliyun",
+    "Source",
     "Spec",
     "Tencent",
     "decoder_environment",

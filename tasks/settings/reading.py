@@ -12,7 +12,6 @@ from domain.verdicts import Provider
 from tasks.settings.spec import Spec
 
 PLANNED_KEYS = {
-    ("source", "inventory"): "listing from an inventory",
     ("budget",): "budgets",
     ("providers", "tencent", "encryption"): "whole-body encryption",
     ("providers", "tencent", "public_key"): "whole-body encryption",
@@ -64,6 +63,9 @@ def spec_of(data: dict[str, Any], origin: str) -> Spec:
         raise UsageError(f"{origin}: source.modified_after is not before source.modified_before")
     if spec.source.allocation and not spec.source.strata:
         raise UsageError(f"{origin}: source.allocation shares a sample among strata: add source.strata")
+    for key in ("columns", "inventory_endpoint_url", "inventory_region"):
+        if spec.source.inventory is None and getattr(spec.source, key) is not None:
+            raise UsageError(f"{origin}: source.{key} says how to read an inventory: add source.inventory")
     return spec
 
 
@@ -89,11 +91,12 @@ def _anchored(spec: Spec, folder: Path) -> Spec:
             return location
         return str((folder / Path(location).expanduser()).resolve())
 
-    home = spec.audit.home
+    home, inventory = spec.audit.home, spec.source.inventory
+    source = {"url": anchor(spec.source.url), "inventory": anchor(inventory) if inventory else None}
     return spec.model_copy(
         update={
             "audit": spec.audit.model_copy(update={"home": anchor(home or spec.home)}),
-            "source": spec.source.model_copy(update={"url": anchor(spec.source.url)}),
+            "source": spec.source.model_copy(update=source),
         }
     )
 

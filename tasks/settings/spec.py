@@ -58,6 +58,7 @@ def _store_endpoint(url: str) -> str:
 StoreEndpointUrl = Annotated[str, AfterValidator(_store_endpoint)]
 EndpointUrl = Annotated[str, AfterValidator(_endpoint)]
 CallsPerSecond = Annotated[int, Field(ge=1, le=10_000, strict=True)]
+ColumnName = Annotated[str, Field(min_length=1)]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -72,6 +73,19 @@ class Audit(_Section):
     home: str | None = None
     home_endpoint_url: StoreEndpointUrl | None = None
     home_region: str | None = None
+
+
+class Columns(_Section):
+    """`[source.columns]`: which column of an inventory says what, where its name does not."""
+
+    url: ColumnName | None = None
+    key: ColumnName | None = None
+    version_id: ColumnName | None = None
+    etag: ColumnName | None = None
+    size_bytes: ColumnName | None = None
+    last_modified: ColumnName | None = None
+    subject_id: ColumnName | None = None
+    stratum: ColumnName | None = None
 
 
 class Source(_Section):
@@ -89,6 +103,15 @@ class Source(_Section):
     allocation: Literal["proportional", "equal"] | None = None  # proportional, where there are strata
     endpoint_url: StoreEndpointUrl | None = None
     region: str | None = None
+    inventory: Annotated[str, Field(min_length=1)] | None = None  # instead of a listing
+    inventory_endpoint_url: StoreEndpointUrl | None = None  # the source's, where they share a store
+    inventory_region: str | None = None
+    columns: Columns | None = None
+
+    @property
+    def column_names(self) -> dict[str, str]:
+        """What the spec says of the inventory's columns: field → column."""
+        return {} if self.columns is None else self.columns.model_dump(exclude_none=True)
 
     @property
     def sample_share(self) -> float | None:

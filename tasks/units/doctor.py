@@ -1,16 +1,17 @@
 """Whether an audit could start: credentials, clock, ways and places, found out without a billed call."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from domain.errors import FacesweepError
-from domain.objects import ObjectRef
-from tasks.buckets.bucket import Bucket, parse_location
 from tasks.records.home import Home
 from tasks.settings import Spec
 from tasks.shard.trip import MOST_FETCHED_BYTES
-from tasks.units.opening import open_bucket, open_detector, open_home, open_session
+from tasks.units.opening import open_detector, open_home, open_session
+from tasks.units.sources import find_object, open_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +47,17 @@ async def _check_source(spec: Spec) -> Check:
     source = spec.source
     try:
         async with open_session() as session:
-            bucket = open_bucket(parse_location(source.url), source.endpoint_url, source.region, session)
-            first = await asyncio.to_thread(_first_object, bucket)
-            if first is None:
-                return Check(
-                    "source", is_well=False, sentence=f"{source.url} can be listed but holds nothing"
-                )
-            await bucket.fetch(first, MOST_FETCHED_BYTES)
+            bucket = open_source(source, session)
+            with tempfile.TemporaryDirectory() as folder:
+                found = await asyncio.to_thread(find_object, source, bucket, MOST_FETCHED_BYTES, Path(folder))
+            if found is None:
+                where = source.inventory or source.url
+                return Check("source", is_well=False, sentence=f"{where} can be read but names nothing")
+            await bucket.fetch(found, MOST_FETCHED_BYTES)
     except FacesweepError as error:
         return Check("source", is_well=False, sentence=f"{source.url}: {error}")
-    return Check("source", is_well=True, sentence=f"{source.url} can be listed and read")
-
-
-def _first_object(bucket: Bucket) -> ObjectRef | None:
-    for batch in bucket.list_batches():
-        for each in batch:
-            if 0 < each.size_bytes <= MOST_FETCHED_BYTES:
-                return each
-    return None
+    how = f"read, and so can {source.inventory}" if source.inventory else "listed and read"
+    return Check("source", is_well=True, sentence=f"{source.url} can be {how}")
 
 
 def _check_home(spec: Spec) -> Check:

@@ -4,16 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from domain.errors import UsageError
-from domain.objects import ObjectRef
 from domain.runs import Progress, RunStatus, new_run_id
 from domain.verdicts import Outcome
 from tasks.buckets.bucket import parse_location
-from tasks.buckets.listing import write_listing
+from tasks.buckets.inventory import InventoryTotals
 from tasks.candidates import (
     Allocation,
     Estimate,
@@ -31,8 +30,9 @@ from tasks.records.home import Home
 from tasks.records.lock import RunLock
 from tasks.records.run_record import RunRecord, books_of
 from tasks.settings import Spec
-from tasks.units.opening import open_bucket, versions
+from tasks.units.opening import versions
 from tasks.units.origin import refuse_to_mix
+from tasks.units.sources import list_source
 from tasks.units.stages import PLAN_FILE, second_of, shard_sizes, strategy_of
 from tasks.units.watching import tell
 
@@ -49,6 +49,7 @@ class Draft:
     estimates: tuple[Estimate, ...]
     retry_of: str | None = None
     reask: str | None = None  # why what has a final verdict already is asked again
+    inventory: InventoryTotals | None = None  # where the rows went of the one it was made from
 
 
 Approve = Callable[[Draft], Awaitable[bool]]
@@ -112,8 +113,7 @@ async def draft_audit(
         await asyncio.to_thread(_check_finished, home, records, run_id)
     await refuse_to_mix(home, spec, records)
     with home.staging() as folder:
-        bucket = open_bucket(parse_location(source.url), source.endpoint_url, source.region)
-        await asyncio.to_thread(write_listing, _told(bucket.list_batches()), folder / "listing")
+        inventory = await list_source(source, folder)
         tell(Progress("planning"))
         await asyncio.to_thread(home.refresh, "verdicts")
         second = second_of(spec)
@@ -127,7 +127,7 @@ async def draft_audit(
             strategy_of(spec),
             reask=reask is not None,
         )
-        yield _draft(home, spec, run_id, folder, totals, reask=reask)
+        yield replace(_draft(home, spec, run_id, folder, totals, reask=reask), inventory=inventory)
 
 
 @asynccontextmanager
@@ -228,15 +228,6 @@ def _strata(spec: Spec) -> Strata | None:
         top=top[: top.rfind("/") + 1],  # of "selfies/2024-" the folders are those below "selfies/"
         allocation=Allocation(spec.source.allocation or Allocation.PROPORTIONAL),
     )
-
-
-def _told(batches: Iterator[list[ObjectRef]]) -> Iterator[list[ObjectRef]]:
-    """The batches, and word of how many objects they have brought so far."""
-    listed = 0
-    for batch in batches:
-        listed += len(batch)
-        tell(Progress("listing", listed))
-        yield batch
 
 
 def _clear_leftovers(home: Home, run_id: str) -> None:

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from domain.errors import Denied, FacesweepError, Stopped, StoreDenied, UsageError
 from domain.runs import Progress, RunStatus
 from domain.verdicts import Provider
-from tasks.buckets.bucket import parse_location
 from tasks.candidates import PlanTotals
 from tasks.media.workers import MediaWorkers
 from tasks.pacing.lane import Lane
@@ -25,9 +24,10 @@ from tasks.records.run_record import ProviderBooks, RunRecord, books_of
 from tasks.settings import decoder_environment, spec_of
 from tasks.shard.line import Line
 from tasks.shard.memory import HeldBytes
-from tasks.units.opening import limits_of, open_bucket, open_detector, open_session
+from tasks.units.opening import limits_of, open_detector, open_session
 from tasks.units.origin import Origin, are_simulated
 from tasks.units.run import OpenRun
+from tasks.units.sources import open_source
 from tasks.units.stages import read_totals
 from tasks.units.watching import tell
 
@@ -57,7 +57,7 @@ async def open_run(home: Home, run_id: str) -> AsyncIterator[OpenRun]:
         session = await stack.enter_async_context(open_session())
         workers = await stack.enter_async_context(MediaWorkers(environment=decoder_environment()))
         source = spec.source
-        bucket = open_bucket(parse_location(source.url), source.endpoint_url, source.region, session)
+        bucket = open_source(source, session)
         held = HeldBytes()
 
         async def open_line(run: OpenRun, provider: Provider) -> Line:

@@ -130,9 +130,9 @@ class RunningOss:
         sign = oss2.ProviderAuthV4 if region else oss2.ProviderAuth
         return oss2.Bucket(sign(oss_credentials(secret)), self.url, bucket, region=region, connect_timeout=10)
 
-    def fault(self, bucket: str, key: str, kind: str, times: int | None = None) -> None:
+    def fault(self, bucket: str, key: str, kind: str, times: int | None = None, method: str = "GET") -> None:
         """Make requests for this object go wrong; kinds: emulators.oss_server.FAULTS."""
-        told = {"bucket": bucket, "key": key, "kind": kind, "times": times}
+        told = {"bucket": bucket, "key": key, "kind": kind, "times": times, "method": method}
         self._control("POST", "faults", told)
 
     def heal(self) -> None:

@@ -163,7 +163,6 @@ def test_a_spec_that_asks_nobody_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"source__inventory": "s3://inv/manifest.json"}, "source.inventory: listing from an inventory"),
         ({"budget": {"calls": 1}}, "budget: budgets"),
         ({"providers__tencent__encryption": "none"}, "providers.tencent.encryption: whole-body encryption"),
     ],
