@@ -2,5 +2,6 @@
 
 objects    what a bucket holds             questions  one object put to one provider
 media      what is sent to a provider      verdicts   the answer: one final row for each question
-runs       runs, shards and their books    errors     the error tree: each class says what to do next
+runs       runs, shards and their books    budgets    what a run may spend
+errors     the error tree: each class says what to do next
 """

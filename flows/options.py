@@ -1,7 +1,9 @@
 """The options that commands share, and how a command is made known."""
 
 import argparse
+import math
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +93,30 @@ def count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a count of at least 1")
     return int(text)
+
+
+def money(text: str) -> float:
+    """An amount of money above 0, as an option's type."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount of money above 0")
+    return value
+
+
+def moment(text: str) -> datetime:
+    """A moment with a time zone, as an option's type."""
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        value = None
+    if value is None or value.tzinfo is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a moment with a time zone, such as 2026-12-01T06:00:00+08:00"
+        )
+    return value
 
 
 def run_id(text: str) -> str:

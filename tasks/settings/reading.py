@@ -12,7 +12,6 @@ from tasks.settings.spec import Spec
 
 PLANNED_KEYS = {
     ("source", "inventory"): "listing from an inventory",
-    ("budget",): "budgets",
     ("strategy", "first"): "strategies other than 'all'",
     ("providers", "tencent", "encryption"): "whole-body encryption",
     ("providers", "tencent", "public_key"): "whole-body encryption",
@@ -58,10 +57,19 @@ def spec_of(data: dict[str, Any], origin: str) -> Spec:
         raise UsageError(
             f"{origin}: [providers] asks nobody: add [providers.tencent] or [providers.aliyun] (or both)"
         )
+    if spec.budget.money is not None and (unpriced := unpriced_keys(spec)):
+        raise UsageError(
+            f"{origin}: budget.money: {unpriced[0]} is missing: money cannot be counted without it"
+        )
     after, before = spec.source.modified_after, spec.source.modified_before
     if after and before and after >= before:
         raise UsageError(f"{origin}: source.modified_after is not before source.modified_before")
     return spec
+
+
+def unpriced_keys(spec: Spec) -> list[str]:
+    """The price keys a budget of money needs and the spec does not have."""
+    return [f"providers.{provider}.price_per_call" for provider in spec.asked if provider not in spec.prices]
 
 
 def _anchored(spec: Spec, folder: Path) -> Spec:

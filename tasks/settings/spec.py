@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from domain.budgets import Budget
 from domain.errors import UsageError
 from domain.verdicts import Provider
 from tasks.providers.endpoints import Endpoint
@@ -28,6 +29,13 @@ def _sample(value: bool | int | str) -> int | str:
     share = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", value)
     if share is None or not 0 < float(share[1]) <= 100:
         raise ValueError('must be a share over 0% and up to 100%, such as "1%", or a count')
+    return value
+
+
+def _share(value: str) -> str:
+    share = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", value)
+    if share is None or not 0 < float(share[1]) <= 100:
+        raise ValueError('must be a share over 0% and up to 100%, such as "50%"')
     return value
 
 
@@ -119,6 +127,31 @@ class Strategy(_Section):
     kind: Literal["all"] = "all"
 
 
+class BudgetTable(_Section):
+    """`[budget]`: what a run may spend, over all its resumes; a bound that is not here is none."""
+
+    calls: Annotated[int, Field(ge=1, strict=True)] | None = None
+    money: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)] | None = None
+    until: AwareDatetime | None = None
+
+    @property
+    def bounds(self) -> Budget:
+        """The same, in the domain's words."""
+        return Budget(self.calls, self.money, self.until)
+
+
+class BreakerTable(_Section):
+    """`[breaker]`: when a run is ended because most of its questions fail or are refused."""
+
+    share: Annotated[str, AfterValidator(_share)] = "50%"
+    least: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 200
+
+    @property
+    def fraction(self) -> float:
+        """The share, over 0 and up to 1."""
+        return float(self.share.rstrip("% ")) / 100
+
+
 class Spec(_Section):
     """One audit, as its spec file gives it. Holds no credential: a key for one is an error."""
 
@@ -126,6 +159,8 @@ class Spec(_Section):
     source: Source
     providers: Providers
     strategy: Strategy = Strategy()
+    budget: BudgetTable = BudgetTable()
+    breaker: BreakerTable = BreakerTable()
     processing_record: dict[str, str | int | float | bool] = {}
 
     @property
@@ -138,6 +173,15 @@ class Spec(_Section):
         """The providers this audit asks, in a fixed order."""
         tables = {Provider.TENCENT: self.providers.tencent, Provider.ALIYUN: self.providers.aliyun}
         return {provider: table for provider, table in tables.items() if table is not None}
+
+    @property
+    def prices(self) -> dict[Provider, float]:
+        """What a call costs, of the providers whose price is given."""
+        return {
+            provider: table.price_per_call
+            for provider, table in self.asked.items()
+            if table.price_per_call is not None
+        }
 
     def as_json(self) -> dict[str, Any]:
         """The spec as JSON types, for the run record; reading it back gives an equal spec."""

@@ -3,7 +3,9 @@
 opening    clients, sessions and homes, opened inside a run from a spec
 draft      list and plan into a place no reader sees; adopted into the home, or thrown away
 lifetime   a run is opened, and its books are closed however it ends
-run        one run, opened: its lines, its shards, its progress
+run        one run, opened: its lines, its shards, its end
+progress   where an open run stands, counted row by row
+spending   its budget in force, who set it when, and what is left of it
 tasks      the Prefect tasks, which are units of retry and display: plan, one shard, publish
 books      what a home knows of its runs, read from any machine
 doctor     whether an audit could start, found out without a billed call

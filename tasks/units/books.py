@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from domain.budgets import Spending
 from domain.errors import UsageError
 from tasks.candidates import PlanTotals
 from tasks.records import run_record
@@ -17,6 +18,7 @@ from tasks.records.run_record import RunRecord, books_of
 from tasks.reports.findings import Findings, find
 from tasks.reports.query import select
 from tasks.units.draft import PLAN_FILE
+from tasks.units.spending import spending_of
 
 
 def runs_of(home: Home) -> list[RunRecord]:
@@ -50,7 +52,7 @@ def run_of(home: Home, run_id: str | None, *, unfinished: bool = False) -> RunRe
             known = ", ".join(record.run_id for record in runs[-5:]) or "none"
             raise UsageError(f"{home.root} has no run {run_id}; its newest are: {known}")
         return found[0]
-    candidates = [record for record in runs if not (unfinished and record.status.is_over)]
+    candidates = [record for record in runs if not unfinished or _can_go_on(record, runs[-1])]
     if not candidates:
         raise UsageError(
             f"{home.root} has no unfinished run"
@@ -58,6 +60,11 @@ def run_of(home: Home, run_id: str | None, *, unfinished: bool = False) -> RunRe
             else f"{home.root} holds no runs: is it an audit's home?"
         )
     return candidates[-1]
+
+
+def _can_go_on(record: RunRecord, newest: RunRecord) -> bool:
+    """Whether `resume` may take the run up: what a run left over its budget belongs to the newest run."""
+    return not record.status.is_over and (record is newest or not record.status.gives_way)
 
 
 def balance_lines(record: RunRecord) -> list[str]:
@@ -86,7 +93,7 @@ def _parts(home: Home, run: str) -> Sequence[Path]:
 
 def _current(home: Home, record: RunRecord) -> RunRecord:
     journal = home.journal_path(record.run_id)
-    if record.status.is_over or not journal.exists():
+    if record.status.gives_way or not journal.exists():
         return record
     tallies = read_tallies(journal)
     totals = PlanTotals.from_json(home.read_json(f"plans/run={record.run_id}/{PLAN_FILE}"))
@@ -101,11 +108,12 @@ def _current(home: Home, record: RunRecord) -> RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run for people: its record, its books line by line, and what was found."""
+    """A run for people: its record, its books line by line, what was found, its budget."""
 
     record: RunRecord
     balance: list[str]
     findings: Findings
+    spending: Spending | None  # None where nothing bounds the run
 
 
 def summary_of(home: Home, run_id: str | None = None) -> Summary:
@@ -115,4 +123,4 @@ def summary_of(home: Home, run_id: str | None = None) -> Summary:
         UsageError: there is none.
     """
     record = run_of(home, run_id)
-    return Summary(record, balance_lines(record), findings_of(home, record.run_id))
+    return Summary(record, balance_lines(record), findings_of(home, record.run_id), spending_of(record))

@@ -15,7 +15,16 @@ from domain.runs import Progress, RunStatus, new_run_id
 from domain.verdicts import Outcome, Provider
 from tasks.buckets.bucket import parse_location
 from tasks.buckets.listing import write_listing
-from tasks.candidates import Estimate, PlanTotals, Selection, estimate, plan, plan_again
+from tasks.candidates import (
+    Coverage,
+    Estimate,
+    PlanTotals,
+    Selection,
+    coverage,
+    estimate,
+    plan,
+    plan_again,
+)
 from tasks.candidates.selection import DEFAULT_INCLUDE
 from tasks.records import run_record
 from tasks.records.balance import Tally
@@ -24,6 +33,7 @@ from tasks.records.lock import RunLock
 from tasks.records.run_record import RunRecord, books_of
 from tasks.settings import Spec
 from tasks.units.opening import open_bucket, versions
+from tasks.units.spending import with_budget
 from tasks.units.watching import tell
 
 SHARD_S = 600.0
@@ -44,6 +54,7 @@ class Draft:
     folder: Path  # staged: listing/ and plan/
     totals: PlanTotals
     estimates: tuple[Estimate, ...]
+    coverages: tuple[Coverage, ...]  # one for each bound of the budget
     retry_of: str | None = None
 
 
@@ -142,9 +153,11 @@ def adopt(draft: Draft) -> RunRecord:
     """The draft becomes a run of its home, ready to be asked. Its record appears last: that is the start.
 
     Raises:
+        UsageError, HomeBusy: while it was planned, another run has begun.
         HomeUnwritable: nothing was asked; names the path and why.
     """
     home, run_id = draft.home, draft.run_id
+    _check_finished(home, run_id)
     if (draft.folder / "listing").exists():
         home.adopt(draft.folder / "listing", f"listings/run={run_id}")
     home.adopt(draft.folder / "plan", f"plans/run={run_id}")
@@ -164,6 +177,7 @@ def adopt(draft: Draft) -> RunRecord:
         processing_record=dict(draft.spec.processing_record) or None,
         retry_of=draft.retry_of,
     )
+    record = with_budget(record, draft.spec.budget.bounds)
     run_record.save(home, record)
     return record
 
@@ -177,7 +191,16 @@ def _draft(
         for provider, table in spec.asked.items()
         if provider in totals.providers
     )
-    return Draft(home, spec, run_id or new_run_id(now), folder, totals, estimates, retry_of)
+    return Draft(
+        home=home,
+        spec=spec,
+        run_id=run_id or new_run_id(now),
+        folder=folder,
+        totals=totals,
+        estimates=estimates,
+        coverages=coverage(spec.budget.bounds, estimates, now),
+        retry_of=retry_of,
+    )
 
 
 def _shard_sizes(spec: Spec) -> dict[Provider, int]:
@@ -202,7 +225,7 @@ def _check_finished(home: Home, run_id: str | None) -> None:
             raise UsageError(
                 f"run {run_id} exists already in {home.root}: `facesweep resume` goes on with it"
             )
-        if not record.status.is_over:
+        if not record.status.gives_way:
             if home.lock_path(record.run_id).exists():
                 with RunLock(home.lock_path(record.run_id), record.run_id):
                     pass  # nobody works on it: it is left over

@@ -164,7 +164,6 @@ def test_a_spec_that_asks_nobody_is_refused() -> None:
     ("changes", "what"),
     [
         ({"source__inventory": "s3://inv/manifest.json"}, "source.inventory: listing from an inventory"),
-        ({"budget": {"calls": 1}}, "budget: budgets"),
         ({"strategy__first": "tencent"}, "strategy.first: strategies other than 'all'"),
         ({"providers__tencent__encryption": "none"}, "providers.tencent.encryption: whole-body encryption"),
     ],
