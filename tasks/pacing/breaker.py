@@ -43,9 +43,9 @@ class Breaker:
         if asked < self._least or self._spoiled <= self._share * asked:
             return None
         reasons = Counter(each for each in self._latest if each is not None)
-        named = [f"{count:,} {code}" for code, count in reasons.most_common(MOST_NAMED)]
+        named = [f"{count:,} × {code}" for code, count in reasons.most_common(MOST_NAMED)]
         if others := reasons.total() - sum(count for _, count in reasons.most_common(MOST_NAMED)):
-            named.append(f"{others:,} others")
+            named.append(f"{others:,} × others")
         return Tripped(
             f"{self._spoiled:,} of the last {asked:,} questions to {self._provider} failed or were refused, "
             f"more than {self._share * 100:g} %: {', '.join(named)}"
