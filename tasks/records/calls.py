@@ -78,8 +78,10 @@ class Calls:
         if not is_final:
             self._drop_claims(question)
         self.allowance.come_home(question)
-        taken = self._take("question = ?", (question,)).values()
-        return Spent(sum(each.calls for each in taken), sum(each.charged for each in taken))
+        taken = self._sql.execute(
+            "DELETE FROM calls WHERE question = ? RETURNING free", (question,)
+        ).fetchall()
+        return Spent(len(taken), taken.count((0,)))
 
     def release(self, question: bytes, in_doubt: bool, never_left: int) -> None:
         """Pass the question's claim on; unless in doubt, its calls are known not to be billed.
@@ -105,17 +107,20 @@ class Calls:
             for provider, spent in self._take("seq = ?", (seq,)).items():
                 self.allowance.forget(provider, spent)
 
-    def begin(self, known: Mapping[Provider, Spent]) -> None:
-        """Once in a journal's life: count what the run is `known` to have spent and no row here accounts for.
+    def catch_up(self, known: Mapping[Provider, Spent], unsaved: Mapping[Provider, int]) -> None:
+        """Count what the run is `known` to have spent and no row here accounts for.
 
-        For a run that goes on without its first journal. Later calls change nothing.
+        For a run that went on elsewhere, or goes on without its first journal. `unsaved` are calls that what
+        is known may lack; they count once in a journal's life, before its first call.
         """
-        if not self._sql.execute("UPDATE identity SET begun = 1 WHERE NOT begun").rowcount:
-            return
+        is_new = self._sql.execute("UPDATE identity SET begun = 1 WHERE NOT begun").rowcount
         here = spent_by(self._sql)
         for provider, spent in known.items():
+            more = unsaved.get(provider, 0) if is_new else 0
             own = here.get(provider, NOTHING)
-            missing = Spent(max(spent.calls - own.calls, 0), max(spent.charged - own.charged, 0))
+            missing = Spent(
+                max(spent.calls + more - own.calls, 0), max(spent.charged + more - own.charged, 0)
+            )
             if missing != NOTHING:
                 self._withdraw(provider, missing)
                 self.allowance.add(provider, missing)

@@ -106,9 +106,9 @@ class Journal:
         """Why no call to this provider may be announced now; None when one may."""
         return self._ledger.calls.allowance.shortage(provider)
 
-    async def begin(self, known: Mapping[Provider, Spent]) -> None:
-        """Once in a journal's life: count what the run is `known` to have spent before and elsewhere."""
-        await self._commits.put(lambda ledger: ledger.calls.begin(known))
+    async def catch_up(self, known: Mapping[Provider, Spent], unsaved: Mapping[Provider, int]) -> None:
+        """Count what the run is `known` to have spent elsewhere; `unsaved` calls too if this file is new."""
+        await self._commits.put(lambda ledger: ledger.calls.catch_up(known, unsaved))
 
     async def intend(
         self,

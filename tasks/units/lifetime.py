@@ -33,6 +33,7 @@ from tasks.units.spending import (
     check_newest,
     how_to_go_on,
     spent_before,
+    unsaved_calls,
     with_budget,
 )
 
@@ -56,7 +57,8 @@ async def open_run(home: Home, run_id: str, given: Budget = AS_IT_IS) -> AsyncIt
         record = await asyncio.to_thread(run_record.load, home, run_id)
         if record.status.is_over:
             raise UsageError(f"run {run_id} is {record.status}: nothing of it is left to do")
-        check_newest(record, await asyncio.to_thread(run_record.list_runs, home))
+        if record.status is RunStatus.OUT_OF_BUDGET:
+            check_newest(record, await asyncio.to_thread(run_record.list_runs, home))
         stack.enter_context(RunLock(home.lock_path(run_id), run_id))
         spec = spec_of(dict(record.spec), f"the spec of run {run_id}")
         budget = changed_budget(record, spec, given)
@@ -66,7 +68,7 @@ async def open_run(home: Home, run_id: str, given: Budget = AS_IT_IS) -> AsyncIt
             Journal(home.journal_path(run_id), run_id, budget, spec.prices)
         )
         await parts.restore(journal, home)
-        await journal.begin(spent_before(record))
+        await journal.catch_up(spent_before(record), unsaved_calls(record))
         check_given(given, journal.spending, datetime.now(UTC))
         record = with_budget(record, budget)
         run = OpenRun(home, spec, record, totals, journal, await journal.tallies())

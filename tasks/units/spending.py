@@ -74,13 +74,13 @@ def check_given(given: Budget, spending: Spending, now: datetime) -> None:
 
 
 def check_newest(record: RunRecord, runs: Iterable[RunRecord]) -> None:
-    """A run that ended with its budget may go on only while no later one has taken its questions over.
+    """A run that is out of budget may go on only while no later one has taken its questions over.
 
     Raises:
         UsageError: names the newest run.
     """
     newest = max(runs, key=lambda each: (each.started_at, each.run_id), default=record)
-    if record.status is RunStatus.OUT_OF_BUDGET and newest.run_id != record.run_id:
+    if newest.run_id != record.run_id:
         raise UsageError(
             f"run {record.run_id} ran out of its budget and run {newest.run_id} has begun since: to go on "
             "with both could pay twice; `facesweep audit` asks what is left"
@@ -130,17 +130,15 @@ def spending_of(record: RunRecord) -> Spending | None:
 
 
 def spent_before(record: RunRecord) -> dict[Provider, Spent]:
-    """What a run has spent by its record, at least; at most where its machine died while it was asking.
+    """What a run has spent by its record: more than its journal knows where it went on without one."""
+    return {each.balance.provider: Spent(each.calls, each.charged) for each in record.books}
 
-    For a journal that does not know: a run that goes on without its first one.
-    """
-    found = {}
-    for books in record.books:
-        unsaved = 0
-        if record.status is RunStatus.RUNNING:
-            unsaved = math.ceil((books.cap_per_s or 0) * UNSAVED_S)
-        found[books.balance.provider] = Spent(books.calls + unsaved, books.charged + unsaved)
-    return found
+
+def unsaved_calls(record: RunRecord) -> dict[Provider, int]:
+    """Calls its record may lack, at most: those since it was last saved, where its machine died at work."""
+    if record.status is not RunStatus.RUNNING:
+        return {}
+    return {each.balance.provider: math.ceil((each.cap_per_s or 0) * UNSAVED_S) for each in record.books}
 
 
 def _who() -> str:

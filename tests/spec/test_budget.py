@@ -30,6 +30,7 @@ from tasks.units.spending import (
     how_to_go_on,
     spending_of,
     spent_before,
+    unsaved_calls,
     with_budget,
 )
 from tests.clock import run_on_movable_clock
@@ -236,26 +237,38 @@ async def test_published_parts_count_where_the_journal_is_lost(tmp_path: Path, p
 
 
 @pytest.mark.anyio
-async def test_what_the_record_knows_and_no_row_shows_counts_once(path: Path) -> None:
+async def test_what_the_record_knows_and_no_row_shows_counts(path: Path) -> None:
     known = {TENCENT: Spent(5, 4)}
     async with Journal(path, RUN, Budget(calls=6), {TENCENT: 0.1}) as journal:
-        await journal.begin(known)
-        await journal.begin(known)
+        for _ in range(2):
+            await journal.catch_up(known, {})
         assert (journal.spending.calls, journal.spending.money) == (5, pytest.approx(0.4))
         await intend(journal, 1)
     async with Journal(path, RUN, Budget(calls=6), {TENCENT: 0.1}) as journal:
-        await journal.begin(known)
+        await journal.catch_up(known, {})
         assert (journal.spending.calls, journal.spending.money) == (6, pytest.approx(0.5))
         tally = (await journal.tallies())[TENCENT]
         assert (tally.calls, tally.charged) == (6, 5)
 
 
-@pytest.mark.parametrize(("status", "unsaved"), [(RunStatus.INTERRUPTED, 0), (RunStatus.RUNNING, 100)])
-def test_a_record_that_was_last_saved_while_calls_left_counts_those_it_may_have_missed(
-    status: RunStatus, unsaved: int
+@pytest.mark.anyio
+async def test_calls_the_record_may_lack_count_in_a_new_journal_only(path: Path) -> None:
+    known, unsaved = {TENCENT: Spent(5, 5), ALIYUN: Spent(0, 0)}, {TENCENT: 10, ALIYUN: 3}
+    for _ in range(2):
+        async with Journal(path, RUN) as journal:
+            await journal.catch_up(known, unsaved)
+            assert journal.spending.calls == 18
+
+
+@pytest.mark.parametrize(
+    ("status", "unsaved"), [(RunStatus.INTERRUPTED, {}), (RunStatus.RUNNING, {TENCENT: 100})]
+)
+def test_a_record_that_was_last_saved_while_calls_left_may_lack_some(
+    status: RunStatus, unsaved: dict[Provider, int]
 ) -> None:
     record = a_record(status=status, books=(books(calls=40, charged=30, cap_per_s=5),))
-    assert spent_before(record) == {TENCENT: Spent(40 + unsaved, 30 + unsaved)}
+    assert spent_before(record) == {TENCENT: Spent(40, 30)}
+    assert unsaved_calls(record) == unsaved
 
 
 # --- the lane ---
