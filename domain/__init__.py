@@ -2,6 +2,7 @@
 
 objects    what a bucket holds             questions  one object put to one provider
 media      what is sent to a provider      verdicts   the answer: one final row for each question
-runs       runs, shards and their books    errors     the error tree: each class says what to do next
+runs       runs, shards and their books    budgets    what a run may spend
 order      who is asked about first        sql        our identities as DuckDB says them
+errors     the error tree: each class says what to do next
 """

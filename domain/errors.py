@@ -4,6 +4,8 @@
     ├── UsageError            the command or the spec is wrong: fix it and call again        exit 2
     ├── HomeBusy              another process works on this run: wait for it                 exit 2
     ├── Stopped               somebody asked the run to stop; its questions stay pending      exit 130
+    ├── BudgetSpent           no further call may leave: a larger budget goes on             exit 4
+    ├── Tripped               most questions fail or are refused: mend the cause, resume     exit 1
     ├── StoreDenied           the source cannot be read any more: the run ends, as with Denied   exit 3
     ├── Unreadable            the object could not be fetched: a row, asked again next run
     ├── Unfit                 outside a provider's limits and not preparable: a row, final
@@ -33,6 +35,24 @@ class HomeBusy(FacesweepError):
 
 class Stopped(FacesweepError):
     """Somebody asked the run to stop: what has no answer yet stays pending, `resume` goes on."""
+
+
+class BudgetSpent(FacesweepError):
+    """The run's budget allows no further call: the rest stays unasked, `resume` goes on with a larger one.
+
+    `limit` is the bound that was reached: `calls`, `money` or `until`.
+    """
+
+    def __init__(self, limit: str, sentence: str) -> None:
+        super().__init__(limit, sentence)
+        self.limit, self.sentence = limit, sentence
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class Tripped(FacesweepError):
+    """Too many of a provider's questions failed or were refused: ends the run, the rest stay pending."""
 
 
 class StoreDenied(FacesweepError):

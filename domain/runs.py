@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from domain.budgets import Spending
 from domain.verdicts import Outcome, Provider
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -25,6 +26,10 @@ class RunStatus(StrEnum):
     DONE = "done"
     INTERRUPTED = "interrupted"  # stopped by a person or a signal; resume goes on
     DENIED = "denied"  # stopped by a provider account; resume goes on once it is mended
+    OUT_OF_BUDGET = (
+        "out_of_budget"  # what it did not ask belongs to whoever comes first: resume or a later run
+    )
+    TRIPPED = "tripped"  # most questions failed or were refused; resume goes on once the cause is mended
     BROKEN = "broken"  # stopped by an error of facesweep or its machine; resume goes on
     ABANDONED = "abandoned"  # given up by a person; its pending questions belong to later runs
 
@@ -32,6 +37,11 @@ class RunStatus(StrEnum):
     def is_over(self) -> bool:
         """Whether nothing of the run is left to do."""
         return self in (RunStatus.DONE, RunStatus.ABANDONED)
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether another run may begin: what this one has not asked is free to be asked there."""
+        return self.is_over or self is RunStatus.OUT_OF_BUDGET
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,7 @@ class Balance:
     asked: int
     outcomes: Mapping[Outcome, int] = field(default_factory=dict)
     handed_over: int = 0  # questions without a row that the other provider took over
+    over_budget: int = 0  # planned, and left unasked when the budget was spent
 
     @property
     def pending(self) -> int:
@@ -61,8 +72,9 @@ class Balance:
 
     @property
     def is_balanced(self) -> bool:
-        """listed = asked + skipped, and no more final rows than questions."""
-        return self.listed == self.asked + sum(self.skipped.values()) and self.pending >= 0
+        """listed = asked + skipped + over budget, and no more final rows than questions."""
+        placed = self.asked + sum(self.skipped.values()) + self.over_budget
+        return self.listed == placed and self.pending >= 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +107,4 @@ class Progress:
     phase: str  # listing | planning | asking | publishing
     listed: int = 0
     providers: tuple[ProviderProgress, ...] = ()
+    spending: Spending | None = None  # None where nothing bounds the run

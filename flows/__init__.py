@@ -2,5 +2,5 @@
 
 audit      list → plan → detect → publish, and going on with what is unfinished
 artifacts  what the Prefect UI shows of a run
-cli        the `facesweep` command        terminal  what it shows people        demo  the first run
+cli        the `facesweep` command        terminal, budgets  what it shows people     demo  the first run
 """

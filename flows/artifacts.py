@@ -10,6 +10,7 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifa
 
 from domain.runs import Progress, ProviderProgress
 from domain.verdicts import Provider, Risk
+from flows import budgets
 from tasks.units.books import Summary, summary_of
 from tasks.units.opening import Home
 
@@ -65,6 +66,8 @@ def summary_markdown(summary: Summary) -> str:
     for provider, risks in summary.findings.risks.items():
         lines.append(f"| {provider} | {risks[Risk.HIGH]:,} | {risks[Risk.MID]:,} | {risks[Risk.LOW]:,} |")
     lines += ["", "## Books", "", *(f"- {line}" for line in summary.balance)]
+    if summary.spending is not None:
+        lines.append(f"- {budgets.left(summary.spending)}")
     if summary.findings.reasons:
         lines += [
             "",

@@ -3,15 +3,17 @@
 Where the second provider waits for the first one, planning and detecting come twice.
 """
 
+from datetime import datetime
 from pathlib import Path
 
 from prefect import flow
 
+from domain.budgets import Budget
 from domain.verdicts import Outcome
 from flows.artifacts import publish_summary, showing_progress
 from tasks.units.books import run_of
 from tasks.units.draft import Draft, draft_audit, draft_retry, is_approved
-from tasks.units.lifetime import open_run
+from tasks.units.lifetime import AS_IT_IS, open_run
 from tasks.units.opening import Home, open_audit, open_home
 from tasks.units.stages import ask_first, awaits_second
 from tasks.units.tasks import detect_shard, finish_run, plan_run, plan_second_stage
@@ -28,6 +30,7 @@ async def audit(
     Raises:
         UsageError: the spec, the source or the home is wrong.
         Denied: a provider refuses the account.  Stopped: somebody stopped the run.
+        BudgetSpent: its budget is spent.  Tripped: most of its questions failed or were refused.
     """
     found = open_audit(Path(spec_path))
     async with draft_audit(found.home, found.spec, run_id, limit, reask) as draft:
@@ -40,13 +43,19 @@ async def resume(
     run_id: str | None = None,
     home_endpoint_url: str | None = None,
     home_region: str | None = None,
+    calls: int | None = None,
+    money: float | None = None,
+    until: datetime | None = None,
 ) -> str:
     """Go on with an unfinished run of a home, the newest where none is named.
+
+    `calls`, `money` and `until` are new bounds of its budget, over the whole run; None leaves one as it is.
 
     Raises: as `audit`.
     """
     home = open_home(home_url, home_endpoint_url, home_region)
-    return await _go_on(home, run_of(home, run_id, unfinished=True).run_id)
+    found = run_of(home, run_id, unfinished=True)
+    return await _go_on(home, found.run_id, Budget(calls, money, until))
 
 
 @flow(name="retry", persist_result=False)
@@ -78,8 +87,8 @@ async def _plan_and_go_on(draft: Draft) -> str | None:
     return await _go_on(draft.home, draft.run_id)
 
 
-async def _go_on(home: Home, run_id: str) -> str:
-    async with open_run(home, run_id) as run, showing_progress(run.progress):
+async def _go_on(home: Home, run_id: str, given: Budget = AS_IT_IS) -> str:
+    async with open_run(home, run_id, given) as run, showing_progress(run.progress):
         await ask_first(run, detect_shard)
         if awaits_second(run) and await plan_second_stage(run):
             await run.detect(detect_shard)

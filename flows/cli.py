@@ -8,12 +8,21 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
-from domain.errors import Denied, FacesweepError, HomeBusy, Stopped, StoreDenied, UsageError
+from domain.errors import (
+    BudgetSpent,
+    Denied,
+    FacesweepError,
+    HomeBusy,
+    Stopped,
+    StoreDenied,
+    Tripped,
+    UsageError,
+)
 from flows.commands import audits, books, checks, demo
 from flows.options import Verbs
 
-DONE, FAILED_LEFT, WRONG_USE, DENIED, INTERRUPTED = 0, 1, 2, 3, 130
-"""The exit statuses of the contract; 4, stopped by the budget, comes with budgets."""
+DONE, FAILED_LEFT, WRONG_USE, DENIED, OUT_OF_BUDGET, INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""The exit statuses of the contract."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -33,6 +42,14 @@ def run(options: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each sta
         return _said(options, stop, INTERRUPTED, str(stop) or "interrupted")
     except (Denied, StoreDenied) as denied:
         return _said(options, denied, DENIED, f"{denied}: the run is stopped, its questions stay pending")
+    except BudgetSpent as spent:
+        return _said(options, spent, OUT_OF_BUDGET, str(spent))
+    except Tripped as tripped:
+        sentence = (
+            f"{tripped}: the run is stopped; mend the cause, then `facesweep resume HOME` goes on and "
+            "`facesweep retry HOME` asks again what failed"
+        )
+        return _said(options, tripped, FAILED_LEFT, sentence)
     except (UsageError, HomeBusy) as error:
         return _said(options, error, WRONG_USE, str(error))
     except FacesweepError as error:

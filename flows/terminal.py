@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from domain.runs import Progress, ProviderProgress, RunStatus
 from domain.verdicts import Outcome, Risk
+from flows import budgets
 from flows.sampling import show_estimates, show_strata
 from flows.wording import duration, moment, shown
 from tasks.units.books import RunRecord, Summary
@@ -83,12 +84,13 @@ class ProgressDisplay:
 def _plain(progress: Progress) -> list[str]:
     if not progress.providers:
         return [f"{progress.phase}: {progress.listed:,} objects" if progress.listed else progress.phase]
-    return [
+    lines = [
         f"{progress.phase}: {each.provider} {each.settled:,} of {each.asked:,} settled ({_counts(each)}), "
         f"{each.rate_per_s:.2f}/s of {each.cap_per_s}/s, {each.throttled:,} throttled, "
         f"{_left(each)} left{_spent(each)}"
         for each in progress.providers
     ]
+    return [*lines, *_budget_left(progress)]
 
 
 def _drawn(progress: Progress) -> RenderableType:
@@ -104,7 +106,12 @@ def _drawn(progress: Progress) -> RenderableType:
             f"{_left(each)} left{_spent(each)}",
         )
         table.add_row("", Text(_counts(each), style="dim"), "", f"{each.throttled:,} throttled", "")
-    return Group(Text(progress.phase, style="dim"), table)
+    below = [Text(line, style="dim") for line in _budget_left(progress)]
+    return Group(Text(progress.phase, style="dim"), table, *below)
+
+
+def _budget_left(progress: Progress) -> list[str]:
+    return [] if progress.spending is None else [budgets.left(progress.spending, datetime.now(UTC))]
 
 
 def _counts(each: ProviderProgress) -> str:
@@ -150,6 +157,8 @@ def show_plan(console: Console, draft: Draft) -> None:
             "no price given" if each.cost is None else f"{each.cost:,.2f}",
         )
     console.print(table)
+    for sentence in budgets.covered(draft):
+        console.print(sentence, highlight=False)
 
 
 def second_stage_line(draft: Draft) -> str | None:
@@ -200,6 +209,8 @@ def show_summary(console: Console, summary: Summary) -> None:
             f"{books.balance.provider}: {books.calls:,} calls, {books.throttled:,} throttled{cost}",
             highlight=False,
         )
+    if summary.spending is not None:
+        console.print(budgets.left(summary.spending), highlight=False)
 
 
 def _standing(summary: Summary) -> str:

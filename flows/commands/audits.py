@@ -11,11 +11,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domain.errors import Denied, StoreDenied, UsageError
+from domain.errors import BudgetSpent, Denied, StoreDenied, Tripped, UsageError
 from domain.verdicts import Outcome
 from flows import quantities
 from flows.consoles import ERR, OUT
-from flows.options import Verbs, add_home, add_run_id, add_spec, add_yes, count, home_of, run_id
+from flows.options import (
+    Verbs,
+    add_home,
+    add_run_id,
+    add_spec,
+    add_yes,
+    count,
+    home_of,
+    run_id,
+)
 
 if TYPE_CHECKING:
     from flows.attendance import Sweep
@@ -52,6 +61,18 @@ def register(verbs: Verbs) -> None:
     )
     add_home(resume_)
     add_run_id(resume_, "which run (default: the newest unfinished one)")
+    resume_.add_argument(
+        "--calls", type=count, metavar="N", help="its budget from now on: calls of the whole run"
+    )
+    resume_.add_argument(
+        "--money", type=quantities.money, metavar="X", help="its budget from now on: money of the whole run"
+    )
+    resume_.add_argument(
+        "--until",
+        type=quantities.moment,
+        metavar="T",
+        help="its budget from now on: 2026-12-01T06:00:00+08:00",
+    )
 
     retry_ = verbs.add(
         "retry",
@@ -138,7 +159,13 @@ async def resume(options: argparse.Namespace) -> int:
 
     async def go_on() -> str:
         return await flows.resume(
-            options.home, options.run_id, options.home_endpoint_url, options.home_region
+            options.home,
+            options.run_id,
+            options.home_endpoint_url,
+            options.home_region,
+            options.calls,
+            options.money,
+            options.until,
         )
 
     return await _attended(go_on, home_of(options), is_approved=True)
@@ -200,7 +227,7 @@ async def _attended(sweep: "Sweep", home: "Home", *, is_approved: bool) -> int:
         )
     try:
         run_id = await attend(sweep, ERR, is_approved=is_approved)
-    except (Denied, StoreDenied):
+    except (BudgetSpent, Denied, StoreDenied, Tripped):
         show_summary(OUT, summary_of(home))
         raise
     if run_id is None:

@@ -9,9 +9,11 @@ workspace   DuckDB within a memory limit       sharding  visiting order, copies,
 totals      a plan's books                     shards    reading a shard back
 population  how far into it a plan will see    estimate  hours, end and cost of a plan
 strategy    which provider, for which object   following the second stage of a plan
+coverage    how much of a plan a budget allows
 """
 
 from tasks.candidates.again import plan_again
+from tasks.candidates.coverage import Coverage, coverage
 from tasks.candidates.estimate import Estimate, estimate
 from tasks.candidates.following import plan_following
 from tasks.candidates.plan import plan
@@ -23,6 +25,7 @@ from tasks.candidates.totals import PlanTotals, ProviderTotals, StratumTotals
 
 __all__ = [
     "Allocation",
+    "Coverage",
     "Estimate",
     "PlanTotals",
     "ProviderTotals",
@@ -31,6 +34,7 @@ __all__ = [
     "Strata",
     "StratumTotals",
     "allocate",
+    "coverage",
     "estimate",
     "plan",
     "plan_again",

@@ -7,6 +7,8 @@ from collections import deque
 
 from aiolimiter import AsyncLimiter
 
+from tasks.pacing.deadline import Deadline
+
 LEAST_GUARD_S = 0.020
 """The arrival jitter a lane allows for while nothing is turned away.
 
@@ -29,6 +31,8 @@ AT_THE_GATE_S = 0.1
 An announced call that a crash cuts short counts as one that may have been billed.
 """
 
+NEVER = Deadline(None)
+
 WINDOW_S = 10.0
 """The stretch over which `recent_rate_per_s` is taken."""
 
@@ -50,8 +54,8 @@ class Lane:
     `gate` is held from a call's announcement until it leaves, so that few calls are announced early.
     """
 
-    def __init__(self, cap_per_s: int, guard_s: float = LEAST_GUARD_S) -> None:
-        """`cap_per_s`: calls the provider accepts in a second, at least 1.
+    def __init__(self, cap_per_s: int, guard_s: float = LEAST_GUARD_S, deadline: Deadline = NEVER) -> None:
+        """`cap_per_s`: calls the provider accepts in a second, at least 1. `deadline`: the end of departures.
 
         Raises:
             ValueError: the cap or the guard is out of range.
@@ -71,7 +75,9 @@ class Lane:
         self._paused_until = 0.0
         self._quiet_since = 0.0
         self._recent: deque[float] = deque()
-        self._closed = asyncio.Event()
+        self._deadline = deadline
+        self._closed = asyncio.Event()  # nobody new is let in
+        self._shut = asyncio.Event()  # nobody leaves
         self._closed_by: Exception | None = None
 
     @property
@@ -92,15 +98,17 @@ class Lane:
     async def admit(self) -> None:
         """Return when the next call may leave; the caller sends it at once.
 
-        Raises: what `close` was given: no further call may leave.
+        Raises: what `close` was given, or what the deadline means: no further call may leave.
         """
         loop = asyncio.get_running_loop()
         async with self._turn:
             while True:
-                await self.rest(self._paused_until - loop.time())
+                await self._wait(self._shut, self._paused_until - loop.time())
                 await self._narrow(loop.time())
                 await self._limiter.acquire()
-                self._check_open()
+                if passed := self._deadline.passed():
+                    self.close(passed)
+                self._check(self._shut)
                 if loop.time() >= self._paused_until:  # else held back while it waited: its turn comes later
                     break
             now = loop.time()
@@ -122,24 +130,39 @@ class Lane:
         self._paused_until = max(self._paused_until, now + retry_after_s)
         self._quiet_since = self._paused_until
 
-    def close(self, error: Exception) -> None:
-        """Let no further call leave: whoever waits, now or later, gets `error`. Calls on the way go on."""
+    def close(self, error: Exception, *, announced_may_leave: bool = False) -> None:
+        """Let no further call leave: whoever waits, now or later, gets `error`. Calls on the way go on.
+
+        With `announced_may_leave`, those who are past `check_open` still leave. The first error stays.
+        """
         if self._closed_by is None:
             self._closed_by = error
-            self._closed.set()
+        self._closed.set()
+        if not announced_may_leave:
+            self._shut.set()
+
+    def check_open(self) -> None:
+        """To be called before a call is announced.
+
+        Raises: what `close` was given.
+        """
+        self._check(self._closed)
 
     async def rest(self, wait_s: float) -> None:
         """Wait, but not beyond the lane's closing.
 
         Raises: what `close` was given.
         """
+        await self._wait(self._closed, wait_s)
+
+    async def _wait(self, end: asyncio.Event, wait_s: float) -> None:
         if wait_s > 0:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closed.wait(), wait_s)
-        self._check_open()
+                await asyncio.wait_for(end.wait(), wait_s)
+        self._check(end)
 
-    def _check_open(self) -> None:
-        if self._closed_by is not None:
+    def _check(self, end: asyncio.Event) -> None:
+        if end.is_set() and self._closed_by is not None:
             raise self._closed_by.with_traceback(None)  # else each of a thousand waiters adds its frames
 
     async def _narrow(self, now: float) -> None:

@@ -44,12 +44,14 @@ async def settle(
 
     Raises:
         Denied: the account is refused; the question stays pending.
-        What the lane was closed with: no further call may leave; the question stays pending.
+        What the lane was closed with, or `announce` raises: no further call may leave; the question stays
+            pending.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
     while True:
         async with lane.gate:
+            lane.check_open()
             order_no = await announce(tries.announced + 1)
             tries.announced += 1
             await lane.admit()

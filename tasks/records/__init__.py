@@ -1,6 +1,7 @@
 """Record: the books. Nothing acknowledged is ever lost, nothing half written is ever seen.
 
-journal     crash-safe file of calls and answers      ledger, queries   its tables
+journal     crash-safe file of calls and answers      ledger, calls     what may be written into it
+allowance   what a run may still spend                queries, layout   its tables
 encoding    one verdict as journal bytes              schema            the verdicts' Parquet columns
 parts       journal → immutable Parquet parts         home, durable     where files appear whole
 lock        one process per run                       run_record        runs/<id>.json

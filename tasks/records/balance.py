@@ -14,6 +14,7 @@ class Tally:
     outcomes: Mapping[Outcome, int] = field(default_factory=dict)
     billed: Mapping[Billed, int] = field(default_factory=dict)  # questions settled, by billing
     calls: int = 0  # calls that were announced, whatever became of them
+    charged: int = 0  # of these, calls that are, or may be, billed
     open_calls: int = 0  # of these, calls whose question is not settled
     throttled: int = 0  # of settled questions
     cost: float | None = None  # None until a question had a price
@@ -29,16 +30,29 @@ def balance_of(planned: Balance, tally: Tally) -> Balance:
     return replace(planned, outcomes={name: count for name, count in tally.outcomes.items() if count})
 
 
+def over_budget(balance: Balance) -> Balance:
+    """The books of a run whose budget is spent: what has no row is in its place, and pending no more."""
+    return replace(
+        balance, asked=balance.asked - balance.pending, over_budget=balance.over_budget + balance.pending
+    )
+
+
+def as_planned(balance: Balance) -> Balance:
+    """The books before anything was found to be over the budget."""
+    return replace(balance, asked=balance.asked + balance.over_budget, over_budget=0)
+
+
 def explain(balance: Balance) -> list[str]:
     """The books as lines for people; a line that does not add up ends in what is wrong with it."""
     skipped = sum(balance.skipped.values())
     listed = f"{balance.provider}: {_sum(balance.listed, 'listed')} = " + " + ".join(
         [
             _sum(balance.asked, "asked"),
+            *([_sum(balance.over_budget, "over budget")] if balance.over_budget else []),
             *(_sum(count, f"skipped ({reason})") for reason, count in balance.skipped.items()),
         ]
     )
-    missing = balance.listed - balance.asked - skipped
+    missing = balance.listed - balance.asked - balance.over_budget - skipped
     if missing > 0:
         listed += f": does not balance, {missing:,} listed but in no place"
     elif missing < 0:

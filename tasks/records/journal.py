@@ -7,26 +7,35 @@ write reads for them.
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from domain.budgets import Budget, Spending
+from domain.errors import BudgetSpent
 from domain.verdicts import Billed, Outcome, Provider, Verdict
 from tasks.records import queries
+from tasks.records.allowance import MoneyOnTheWay, Spent
 from tasks.records.balance import Tally
 from tasks.records.encoding import to_bytes
 from tasks.records.group_commit import GroupCommit, JournalFailed
 from tasks.records.layout import open_reader
 from tasks.records.ledger import Ledger, Part, PublishedRow, Settled
+from tasks.records.waiting import Waiting
 
 __all__ = ["Journal", "JournalFailed"]
 
 WINDOW_S = 0.02  # a call takes 150 ms and more: 20 ms is not felt, and shares a commit well
 BATCH = 256  # a full batch does not wait for the window
 PRUNED_AT_ONCE = 2000  # bodies dropped in one commit, so that answers do not wait behind the broom
+
+NO_BUDGET = Budget()
+NO_PRICES: Mapping[Provider, float] = {}
+
+MONEY = b""  # where those wait who may call once money comes back; no question has this id
 
 T = TypeVar("T")
 
@@ -38,24 +47,39 @@ class Journal:
     loss. Once the disk fails, every waiting caller gets `JournalFailed`, and so does every later
     one at once. Hold the run's `RunLock` around it: a journal has one writing process.
 
+    `budget` bounds the calls announced over the file's whole life, `prices` is what a call costs; with
+    a budget of money each provider needs a price.
+
     Raises:
         UsageError: on entering: the file is damaged, foreign or another run's; names the file.
     """
 
-    def __init__(self, path: Path, run_id: str, *, window_s: float = WINDOW_S, batch: int = BATCH) -> None:
+    def __init__(
+        self,
+        path: Path,
+        run_id: str,
+        budget: Budget = NO_BUDGET,
+        prices: Mapping[Provider, float] = NO_PRICES,
+        *,
+        window_s: float = WINDOW_S,
+        batch: int = BATCH,
+    ) -> None:
         self.path, self.run_id = path, run_id
+        self._budget, self._prices = budget, prices
         self._window_s, self._batch = window_s, batch
-        self._waiters: dict[bytes, set[asyncio.Future[None]]] = {}
+        self._waiting = Waiting()
 
     async def __aenter__(self) -> Self:
-        self._ledger = await asyncio.to_thread(Ledger, self.path, self.run_id)
+        self._ledger = await asyncio.to_thread(Ledger, self.path, self.run_id, self._budget, self._prices)
         try:
             self._reader = open_reader(self.path, self.run_id)
         except BaseException:
             self._ledger.close()
             raise
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
-        self._commits = GroupCommit(self._ledger, self._window_s, self._batch, self._wake, self._wake_all)
+        self._commits = GroupCommit(
+            self._ledger, self._window_s, self._batch, self._wake, self._waiting.wake_all
+        )
         return self
 
     async def __aexit__(
@@ -64,7 +88,7 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._wake_all(JournalFailed(f"the journal {self.path} was closed"))
+        self._waiting.wake_all(JournalFailed(f"the journal {self.path} was closed"))
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
@@ -72,6 +96,19 @@ class Journal:
         self._reading.shutdown()
         self._reader.close()
         self._ledger.close()
+
+    @property
+    def spending(self) -> Spending:
+        """What is spent of the budget now; costs nothing."""
+        return self._ledger.calls.allowance.spending
+
+    def shortage(self, provider: Provider) -> BudgetSpent | MoneyOnTheWay | None:
+        """Why no call to this provider may be announced now; None when one may."""
+        return self._ledger.calls.allowance.shortage(provider)
+
+    async def catch_up(self, known: Mapping[Provider, Spent], unsaved: Mapping[Provider, int]) -> None:
+        """Count what the run is `known` to have spent elsewhere; `unsaved` calls too if this file is new."""
+        await self._commits.put(lambda ledger: ledger.calls.catch_up(known, unsaved))
 
     async def intend(
         self,
@@ -85,10 +122,12 @@ class Journal:
 
         Another id is the question that asks this provider about the very same content: make no
         call, wait for its `end_of` and repeat its answer. Content None is never shared. A caller
-        that is cancelled while it waits here has announced nothing.
+        that is cancelled while it waits here has announced nothing. Where calls on the way hold the
+        last of the money, it waits for them.
 
         Raises:
-            AlreadySettled: the question has its final row.  JournalFailed: make no call.
+            AlreadySettled: the question has its final row.
+            BudgetSpent: the budget has no room for this call.  JournalFailed: make no call.
         """
         question = _question(question_id)
         content = None if content_sha256 is None else bytes.fromhex(content_sha256)
@@ -102,16 +141,44 @@ class Journal:
 
         def take_back(ledger: Ledger) -> None:
             for seq in announced:
-                ledger.cancel_call(seq)
+                ledger.calls.cancel(seq)
 
         owner: str
         try:
-            owner = await self._commits.put(announce)
+            try:
+                owner = await self._commits.put(announce)
+            except MoneyOnTheWay:
+                owner = await self._once_money_is_back(announce)
         except asyncio.CancelledError:
             with contextlib.suppress(JournalFailed):  # then the call stays, in doubt
                 self._commits.put(take_back, question).cancel()
             raise
         return owner
+
+    async def _once_money_is_back(self, announce: Callable[[Ledger], str]) -> str:
+        while True:
+            with self._waiting.at(MONEY) as back:
+                try:
+                    owner: str = await self._commits.put(announce)
+                except MoneyOnTheWay:
+                    await back
+                else:
+                    return owner
+
+    def come_home(self, question_id: str, *, is_free: bool) -> None:
+        """The question's call ended without an answer; `is_free`: it is known not to be billed.
+
+        Not on disk when it returns: should that be lost, the call counts as one that may be billed.
+        """
+        question = _question(question_id)
+        with contextlib.suppress(JournalFailed):  # whoever goes on with the question will hear of it
+            self._commits.put(lambda ledger: ledger.calls.come_home(question, is_free)).add_done_callback(
+                self._money_may_be_back
+            )
+
+    def _money_may_be_back(self, done: "asyncio.Future[None]") -> None:
+        if not done.cancelled() and done.exception() is None:
+            self._waiting.wake(MONEY)
 
     async def settle(self, verdict: Verdict) -> bool:
         """The verdict is on disk; False if the question had one already, which then stays.
@@ -147,7 +214,7 @@ class Journal:
         they count as nothing. Done even if its caller is cancelled.
         """
         question = _question(question_id)
-        await self._commits.put(lambda ledger: ledger.release(question, in_doubt, never_left), question)
+        await self._commits.put(lambda ledger: ledger.calls.release(question, in_doubt, never_left), question)
 
     async def end_of(self, question_id: str) -> bool:
         """Waits for a question that holds a claim: True once its final answer can be repeated.
@@ -159,21 +226,12 @@ class Journal:
             JournalFailed: also when the journal is closed meanwhile.
         """
         question = _question(question_id)
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiters = self._waiters.setdefault(question, set())
-        waiters.add(waiter)
-        try:
-            # Registered first, looked up second: an end in between is not missed.
+        with self._waiting.at(question) as ended:
             known = await self._read(partial(queries.standing, question=question))
             if known is queries.Standing.ASKING:
-                await waiter
+                await ended
                 known = await self._read(partial(queries.standing, question=question))
             return known is queries.Standing.ANSWERED
-        finally:
-            waiters.discard(waiter)
-            waiter.cancel()
-            if not waiters and self._waiters.get(question) is waiters:
-                del self._waiters[question]
 
     async def in_doubt(self) -> AsyncIterator[queries.Call]:
         """Announced calls without a settled answer, oldest first: those that may be billed twice.
@@ -250,15 +308,8 @@ class Journal:
             raise JournalFailed(f"the journal {self.path} cannot be read: {error}") from None
 
     def _wake(self, question: bytes) -> None:
-        for waiter in self._waiters.get(question, ()):
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def _wake_all(self, error: JournalFailed) -> None:
-        for waiters in self._waiters.values():
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_exception(error)
+        self._waiting.wake(question)
+        self._waiting.wake(MONEY)
 
 
 def _question(question_id: str) -> bytes:

@@ -1,12 +1,13 @@
 """The journal file: its tables, how it is created, and how it is told from any other file.
 
-calls      announced calls whose question is not settled: after a crash, calls in doubt
+calls      announced calls whose question is not settled: after a crash, calls in doubt; `free` ones
+           are known not to be billed
 claims     which question asks about which content, so that copies share one call
 answers    one row for each settled question, for ever: identity and outcome
 bodies     the answers themselves, until a Parquet part holds them
 parts      which answers belong to which part
 books      running sums, so that a status costs nothing however long the run
-withdrawn  calls that were made and turned away, of questions that are not settled
+withdrawn  calls that were made and have no answer here: turned away, or known from elsewhere
 """
 
 import sqlite3
@@ -17,14 +18,16 @@ from domain.verdicts import SCHEMA_VERSION
 from tasks.records.durable import make_folders, sync_folder
 
 APPLICATION_ID = 0x66535750  # "fSWP" in the file's header: tells our journals from other databases
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 CHECKED_BYTES = 64 * 1024 * 1024  # a full check reads the whole file: only while that is quick
 
 _LAYOUT = """
-CREATE TABLE identity (run_id TEXT NOT NULL, schema_version INTEGER NOT NULL);
+CREATE TABLE identity (
+    run_id TEXT NOT NULL, schema_version INTEGER NOT NULL, begun INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE calls (
     seq INTEGER PRIMARY KEY, question BLOB NOT NULL, provider TEXT NOT NULL,
-    attempt INTEGER NOT NULL, order_no TEXT NOT NULL, content BLOB, intended_at TEXT NOT NULL);
+    attempt INTEGER NOT NULL, order_no TEXT NOT NULL, content BLOB, intended_at TEXT NOT NULL,
+    free INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX calls_of_question ON calls (question);
 CREATE TABLE claims (
     provider TEXT NOT NULL, content BLOB NOT NULL, question BLOB NOT NULL,
@@ -41,9 +44,11 @@ CREATE TABLE parts (
     PRIMARY KEY (provider, number)) WITHOUT ROWID;
 CREATE TABLE books (
     provider TEXT NOT NULL, outcome TEXT NOT NULL, billed TEXT NOT NULL,
-    questions INTEGER NOT NULL, calls INTEGER NOT NULL, throttled INTEGER NOT NULL, cost REAL,
+    questions INTEGER NOT NULL, calls INTEGER NOT NULL, charged INTEGER NOT NULL,
+    throttled INTEGER NOT NULL, cost REAL,
     PRIMARY KEY (provider, outcome, billed)) WITHOUT ROWID;
-CREATE TABLE withdrawn (provider TEXT PRIMARY KEY, calls INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE withdrawn (
+    provider TEXT PRIMARY KEY, calls INTEGER NOT NULL, charged INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -166,7 +171,7 @@ def _create(sql: sqlite3.Connection, run_id: str) -> None:
         f"BEGIN IMMEDIATE; {_LAYOUT} PRAGMA application_id = {APPLICATION_ID};"
         f"PRAGMA user_version = {LAYOUT_VERSION};"
     )
-    sql.execute("INSERT INTO identity VALUES (?, ?)", (run_id, SCHEMA_VERSION))
+    sql.execute("INSERT INTO identity (run_id, schema_version) VALUES (?, ?)", (run_id, SCHEMA_VERSION))
     sql.execute("COMMIT")
 
 

@@ -5,13 +5,15 @@ A `Ledger` is driven by one thread. Every method but `commit` runs inside the tr
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from domain.errors import FacesweepError
+from domain.budgets import Budget
+from domain.errors import BudgetSpent, FacesweepError
 from domain.verdicts import Outcome, Provider
+from tasks.records.allowance import MoneyOnTheWay, Spent
+from tasks.records.calls import Calls
 from tasks.records.layout import open_writer, refusal
 
 
@@ -56,7 +58,7 @@ class PublishedRow:
     question: bytes
     outcome: Outcome
     content: bytes | None
-    calls: int
+    spent: Spent
     throttled: int
     billed: str
     cost: float | None
@@ -68,17 +70,14 @@ def part_path(provider: Provider, run_id: str, number: int) -> str:
 
 
 class Ledger:
-    """One run's journal file, open for writing.
-
-    Claims of questions that are not settled are dropped when it opens: whoever made them is gone.
-    Their calls stay, in doubt.
+    """One run's journal file, open for writing. `calls` are those whose questions are not settled.
 
     Raises:
         UsageError: the file cannot be opened, is damaged, is not a journal, is another run's, or
             was written by another version; names the file.
     """
 
-    def __init__(self, path: Path, run_id: str) -> None:
+    def __init__(self, path: Path, run_id: str, budget: Budget, prices: Mapping[Provider, float]) -> None:
         self.path, self.run_id = path, run_id
         self._sql = open_writer(path, run_id)
         try:
@@ -86,6 +85,7 @@ class Ledger:
                 "DELETE FROM claims WHERE (provider, content, question) IN "
                 "(SELECT provider, content, question FROM calls)"
             )
+            self.calls = Calls(self._sql, budget, prices)
         except sqlite3.Error as error:
             self._sql.close()
             raise refusal(path, error) from None
@@ -101,7 +101,7 @@ class Ledger:
         for step in steps:
             try:
                 results.append(step(self))
-            except AlreadySettled as refusal:
+            except (AlreadySettled, BudgetSpent, MoneyOnTheWay) as refusal:
                 results.append(refusal)
         self._sql.execute("COMMIT")
         return results
@@ -112,39 +112,21 @@ class Ledger:
     def intend(
         self, question: bytes, provider: str, attempt: int, order_no: str, content: bytes | None
     ) -> tuple[bytes, int | None]:
-        """The question that asks about this content, and the call's number when it is this one.
+        """As `Calls.announce`.
 
         Raises:
-            AlreadySettled: the question has its final row.
+            AlreadySettled: the question has its final row.  BudgetSpent, MoneyOnTheWay: see there.
         """
         if self._sql.execute("SELECT 1 FROM answers WHERE question = ?", (question,)).fetchone():
             raise AlreadySettled(f"question {question.hex()} is settled: it must not be asked again")
-        if content is not None:
-            claim = (provider, content, question)
-            if not self._sql.execute(
-                "INSERT INTO claims VALUES (?, ?, ?) ON CONFLICT DO NOTHING", claim
-            ).rowcount:
-                (owner,) = self._sql.execute(
-                    "SELECT question FROM claims WHERE provider = ? AND content = ?",
-                    (provider, content),
-                ).fetchone()
-                if owner != question:
-                    return owner, None
-        now = datetime.now(UTC).isoformat()
-        return question, self._sql.execute(
-            "INSERT INTO calls (question, provider, attempt, order_no, content, intended_at) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            (question, provider, attempt, order_no, content, now),
-        ).lastrowid
+        return self.calls.announce(question, provider, attempt, order_no, content)
 
     def settle(self, row: Settled) -> bool:
         """Whether this row is the question's; the first one stays, whatever comes later."""
         known = self._sql.execute("SELECT 1 FROM answers WHERE question = ?", (row.question,))
         if known.fetchone():
             return False
-        if not row.outcome.is_final:
-            self._drop_claims(row.question)
-        calls = self._sql.execute("DELETE FROM calls WHERE question = ?", (row.question,)).rowcount
+        spent = self.calls.end(row.question, is_final=row.outcome.is_final)
         seq = self._sql.execute(
             "INSERT INTO bodies (provider, body) VALUES (?, ?)", (row.provider, row.body)
         ).lastrowid
@@ -152,33 +134,8 @@ class Ledger:
             "INSERT INTO answers VALUES (?, ?, ?, ?, NULL)",
             (row.question, row.provider, row.outcome, seq),
         )
-        self._book(row.provider, row.outcome, row.billed, calls, row.throttled, row.cost)
+        self._book(row.provider, row.outcome, row.billed, spent, row.throttled, row.cost)
         return True
-
-    def release(self, question: bytes, in_doubt: bool, never_left: int) -> None:
-        """Pass the question's claim on; unless in doubt, its calls are known not to be billed.
-
-        The last `never_left` of its calls were announced and not made: they are forgotten.
-        """
-        self._drop_claims(question)
-        self._sql.execute(
-            "DELETE FROM calls WHERE seq IN "
-            "(SELECT seq FROM calls WHERE question = ? ORDER BY seq DESC LIMIT ?)",
-            (question, never_left),
-        )
-        if not in_doubt:
-            for provider, calls in self._sql.execute(
-                "SELECT provider, count(*) FROM calls WHERE question = ? GROUP BY 1", (question,)
-            ).fetchall():
-                self._withdraw(provider, calls)
-            self._sql.execute("DELETE FROM calls WHERE question = ?", (question,))
-
-    def cancel_call(self, seq: int) -> None:
-        """Forget a call whose caller went away before it could leave; it counts as never made."""
-        found = self._sql.execute("SELECT question FROM calls WHERE seq = ?", (seq,)).fetchone()
-        if found:
-            self._drop_claims(found[0])
-            self._sql.execute("DELETE FROM calls WHERE seq = ?", (seq,))
 
     def assign_part(self, provider: Provider, max_rows: int, min_rows: int, above: int) -> Part | None:
         """The part to write next: one left unfinished, else a new one of the oldest free answers.
@@ -234,7 +191,8 @@ class Ledger:
             ).rowcount:
                 continue
             new += 1
-            self._book(provider, row.outcome, row.billed, row.calls, row.throttled, row.cost)
+            self.calls.allowance.add(provider, row.spent)
+            self._book(provider, row.outcome, row.billed, row.spent, row.throttled, row.cost)
             if row.content is not None and row.outcome in (Outcome.SCORED, Outcome.REFUSED):
                 self._sql.execute(
                     "INSERT INTO claims VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -249,32 +207,19 @@ class Ledger:
             (provider, number, row_count),
         )
 
-    def _drop_claims(self, question: bytes) -> None:
-        self._sql.execute(
-            "DELETE FROM claims WHERE question = ? AND (provider, content) IN "
-            "(SELECT provider, content FROM calls WHERE question = ?)",
-            (question, question),
-        )
-
     def _book(
         self,
         provider: str,
         outcome: Outcome,
         billed: str,
-        calls: int,
+        spent: Spent,
         throttled: int,
         cost: float | None,
     ) -> None:
         self._sql.execute(
-            "INSERT INTO books VALUES (?, ?, ?, 1, ?, ?, ?) "
+            "INSERT INTO books VALUES (?, ?, ?, 1, ?, ?, ?, ?) "
             "ON CONFLICT DO UPDATE SET questions = questions + 1, calls = calls + excluded.calls, "
-            "throttled = throttled + excluded.throttled, cost = CASE WHEN excluded.cost IS NULL "
-            "THEN cost ELSE coalesce(cost, 0) + excluded.cost END",
-            (provider, outcome, billed, calls, throttled, cost),
-        )
-
-    def _withdraw(self, provider: str, calls: int) -> None:
-        self._sql.execute(
-            "INSERT INTO withdrawn VALUES (?, ?) ON CONFLICT DO UPDATE SET calls = calls + excluded.calls",
-            (provider, calls),
+            "charged = charged + excluded.charged, throttled = throttled + excluded.throttled, "
+            "cost = CASE WHEN excluded.cost IS NULL THEN cost ELSE coalesce(cost, 0) + excluded.cost END",
+            (provider, outcome, billed, spent.calls, spent.charged, throttled, cost),
         )

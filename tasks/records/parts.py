@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from domain.errors import FacesweepError
-from domain.verdicts import Outcome, Provider, Verdict
+from domain.verdicts import Billed, Outcome, Provider, Verdict
+from tasks.records.allowance import Spent
 from tasks.records.home import Home
 from tasks.records.journal import Journal, JournalFailed
 from tasks.records.layout import open_reader
@@ -177,7 +178,7 @@ def _published_rows(home: Home, relative: str) -> Iterator[list[PublishedRow]]:
                         question=bytes.fromhex(row["question_id"]),
                         outcome=Outcome(row["outcome"]),
                         content=bytes.fromhex(row["content_sha256"] or "") or None,
-                        calls=row["attempts"],
+                        spent=_spent(Billed(row["billed"]), row["attempts"], row["throttled"]),
                         throttled=row["throttled"],
                         billed=row["billed"],
                         cost=row["cost"],
@@ -186,6 +187,17 @@ def _published_rows(home: Home, relative: str) -> Iterator[list[PublishedRow]]:
                 ]
     except (OSError, ValueError, pa.ArrowException) as error:
         raise PartDamaged(f"{path} cannot be read: {error}") from None
+
+
+def _spent(billed: Billed, attempts: int, throttled: int) -> Spent:
+    """What a published row's calls have used up, at most; its attempts leave out a call lost in a crash."""
+    match billed:
+        case Billed.YES:
+            return Spent(attempts + throttled, 1)
+        case Billed.NO:
+            return Spent(attempts + throttled, 0)
+        case Billed.UNKNOWN:
+            return Spent(attempts + throttled + 1, attempts + 1)
 
 
 def _fetched(home: Home, relative: str) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from domain.errors import UsageError
 from domain.verdicts import Billed, Outcome, Provider, Verdict
+from tasks.records.allowance import spent_by
 from tasks.records.balance import Tally
 from tasks.records.encoding import from_bytes
 from tasks.records.layout import NeverBegan, open_reader, refusal
@@ -101,31 +102,30 @@ def tallies(sql: sqlite3.Connection) -> dict[Provider, Tally]:
     sql.execute("BEGIN")  # the three sums of one moment
     try:
         open_calls = dict(sql.execute("SELECT provider, count(*) FROM calls GROUP BY 1").fetchall())
-        withdrawn = dict(sql.execute("SELECT provider, calls FROM withdrawn").fetchall())
+        spent = spent_by(sql)
         books = sql.execute(
-            "SELECT provider, outcome, billed, questions, calls, throttled, cost FROM books"
+            "SELECT provider, outcome, billed, questions, throttled, cost FROM books"
         ).fetchall()
     finally:
         sql.execute("COMMIT")
     found: dict[Provider, Tally] = {}
     for provider in Provider:
         own = [row[1:] for row in books if row[0] == provider]
-        announced = open_calls.get(provider, 0)
-        gone = withdrawn.get(provider, 0)
-        if not (own or announced or gone):
+        if not own and provider not in spent:
             continue
         outcomes: dict[Outcome, int] = {}
         billed: dict[Billed, int] = {}
         for outcome, bill, questions, *_ in own:
             outcomes[Outcome(outcome)] = outcomes.get(Outcome(outcome), 0) + questions
             billed[Billed(bill)] = billed.get(Billed(bill), 0) + questions
-        costs = [row[5] for row in own if row[5] is not None]
+        costs = [row[4] for row in own if row[4] is not None]
         found[provider] = Tally(
             outcomes=outcomes,
             billed=billed,
-            calls=sum(row[3] for row in own) + announced + gone,
-            open_calls=announced,
-            throttled=sum(row[4] for row in own),
+            calls=spent[provider].calls,
+            charged=spent[provider].charged,
+            open_calls=open_calls.get(provider, 0),
+            throttled=sum(row[3] for row in own),
             cost=sum(costs) if costs else None,
         )
     return found

@@ -10,6 +10,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from domain.budgets import Budget, BudgetChange
 from domain.errors import UsageError
 from domain.runs import RUN_ID, Balance, RunStatus
 from domain.verdicts import Billed, Outcome, Provider
@@ -25,6 +26,7 @@ class ProviderBooks:
 
     balance: Balance
     calls: int = 0  # calls announced, whatever became of them
+    charged: int = 0  # of these, calls that are, or may be, billed: what a budget of money counts
     throttled: int = 0
     billed: Mapping[Billed, int] = field(default_factory=dict)  # questions settled, by billing
     cost: float | None = None  # in the currency of the spec's price; None where no price is given
@@ -49,6 +51,8 @@ class RunRecord:
     simulated: bool = False  # an emulator answered: nothing here is a real verdict
     processing_record: Mapping[str, Any] | None = None  # why this processing is allowed
     stop_reason: str | None = None  # one sentence, when the run did not end by itself
+    budget: Budget | None = None  # in force, over all resumes; None where nothing bounds the run
+    budget_history: tuple[BudgetChange, ...] = ()  # who set which budget when, the spec's first
     retry_of: str | None = None  # the run whose failed questions this one asks again
     handed_over: str | None = None  # one sentence: why the second provider took over from the first
     reask: str | None = None  # why what has a final verdict already was asked again
@@ -60,6 +64,7 @@ def books_of(planned: Balance, tally: Tally) -> ProviderBooks:
     return ProviderBooks(
         balance=balance_of(planned, tally),
         calls=tally.calls,
+        charged=tally.charged,
         throttled=tally.throttled,
         billed={name: count for name, count in tally.billed.items() if count},
         cost=tally.cost,
@@ -119,12 +124,17 @@ def to_json(record: RunRecord) -> dict[str, Any]:
     plain = {
         each.name: getattr(record, each.name)
         for each in dataclasses.fields(record)
-        if each.name not in ("books", "extra")
+        if each.name not in ("books", "budget", "budget_history", "extra")
     }
     return {
         **record.extra,
         "record_version": RECORD_VERSION,
         **plain,
+        "budget": None if record.budget is None else _budget_to_json(record.budget),
+        "budget_history": [
+            {"set_at": each.set_at, "set_by": each.set_by, **_budget_to_json(each.budget)}
+            for each in record.budget_history
+        ],
         "books": [_books_to_json(each) for each in record.books],
     }
 
@@ -146,6 +156,12 @@ def from_json(document: Mapping[str, Any]) -> RunRecord:
             given[name] = datetime.fromisoformat(given[name])
     given["status"] = RunStatus(given["status"])
     given["books"] = tuple(_books_from_json(each) for each in document.get("books", ()))
+    if document.get("budget") is not None:
+        given["budget"] = _budget_from_json(document["budget"])
+    given["budget_history"] = tuple(
+        BudgetChange(datetime.fromisoformat(each["set_at"]), each["set_by"], _budget_from_json(each))
+        for each in document.get("budget_history", ())
+    )
     given["extra"] = {
         name: value for name, value in document.items() if name not in known and name != "record_version"
     }
@@ -159,11 +175,13 @@ def _books_to_json(books: ProviderBooks) -> dict[str, Any]:
         "listed": balance.listed,
         "skipped": dict(balance.skipped),
         "asked": balance.asked,
+        "over_budget": balance.over_budget,
         "outcomes": dict(balance.outcomes),
         "handed_over": balance.handed_over,
         "pending": balance.pending,
         "balanced": balance.is_balanced,
         "calls": books.calls,
+        "charged": books.charged,
         "throttled": books.throttled,
         "billed": dict(books.billed),
         "cost": books.cost,
@@ -181,13 +199,28 @@ def _books_from_json(document: Mapping[str, Any]) -> ProviderBooks:
             asked=document["asked"],
             outcomes={Outcome(name): count for name, count in document["outcomes"].items()},
             handed_over=document.get("handed_over", 0),
+            over_budget=document.get("over_budget", 0),
         ),
         calls=document.get("calls", 0),
+        charged=document.get("charged", 0),
         throttled=document.get("throttled", 0),
         billed={Billed(name): count for name, count in document.get("billed", {}).items()},
         cost=document.get("cost"),
         cap_per_s=document.get("cap_per_s"),
         rate_per_s=document.get("rate_per_s"),
+    )
+
+
+def _budget_to_json(budget: Budget) -> dict[str, Any]:
+    return {"calls": budget.calls, "money": budget.money, "until": budget.until}
+
+
+def _budget_from_json(document: Mapping[str, Any]) -> Budget:
+    until = document.get("until")
+    return Budget(
+        document.get("calls"),
+        document.get("money"),
+        None if until is None else datetime.fromisoformat(until),
     )
 
 

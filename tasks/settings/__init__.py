@@ -11,7 +11,7 @@ from tasks.settings.environment import (
     state_folder,
     tencent_session_token,
 )
-from tasks.settings.reading import read_spec, spec_of
+from tasks.settings.reading import read_spec, spec_of, unpriced_keys
 from tasks.settings.spec import Aliyun, Source, Spec, Tencent
 
 __all__ = [
@@ -27,4 +27,5 @@ __all__ = [
     "spec_of",
     "state_folder",
     "tencent_session_token",
+    "unpriced_keys",
 ]

@@ -12,7 +12,6 @@ from domain.verdicts import Provider
 from tasks.settings.spec import Spec
 
 PLANNED_KEYS = {
-    ("budget",): "budgets",
     ("providers", "tencent", "encryption"): "whole-body encryption",
     ("providers", "tencent", "public_key"): "whole-body encryption",
 }
@@ -58,6 +57,10 @@ def spec_of(data: dict[str, Any], origin: str) -> Spec:
             f"{origin}: [providers] asks nobody: add [providers.tencent] or [providers.aliyun] (or both)"
         )
     _check_strategy(spec, origin)
+    if spec.budget.money is not None and (unpriced := unpriced_keys(spec)):
+        raise UsageError(
+            f"{origin}: budget.money: {unpriced[0]} is missing: money cannot be counted without it"
+        )
     after, before = spec.source.modified_after, spec.source.modified_before
     if after and before and after >= before:
         raise UsageError(f"{origin}: source.modified_after is not before source.modified_before")
@@ -81,6 +84,11 @@ def _check_strategy(spec: Spec, origin: str) -> None:
         raise UsageError(f"{origin}: strategy.first means something for 'cascade' and 'failover' only")
     if strategy.low_fraction and strategy.kind != "cascade":
         raise UsageError(f"{origin}: strategy.low_share means something for 'cascade' only")
+
+
+def unpriced_keys(spec: Spec) -> list[str]:
+    """The price keys a budget of money needs and the spec does not have."""
+    return [f"providers.{provider}.price_per_call" for provider in spec.asked if provider not in spec.prices]
 
 
 def _anchored(spec: Spec, folder: Path) -> Spec:

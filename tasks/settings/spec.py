@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from domain.budgets import Budget
 from domain.errors import UsageError
 from domain.verdicts import Provider
 from tasks.providers.endpoints import Endpoint
@@ -31,11 +32,22 @@ def _sample(value: bool | int | str) -> int | str:
     return value
 
 
-def _percent(text: str) -> str:
+def _share(text: str) -> str:
     share = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", text)
     if share is None or float(share[1]) > 100:
         raise ValueError('must be a share from 0% to 100%, such as "5%"')
     return text
+
+
+def _share_over_0(text: str) -> str:
+    if float(_share(text).rstrip("% ")) == 0:
+        raise ValueError('must be a share over 0% and up to 100%, such as "50%"')
+    return text
+
+
+def fraction(share: str) -> float:
+    """A share such as `"5%"` as a number from 0 to 1."""
+    return float(share.rstrip("% ")) / 100
 
 
 def _strata(text: str) -> str:
@@ -116,7 +128,7 @@ class Source(_Section):
     @property
     def sample_share(self) -> float | None:
         """The sample as a share of the objects, over 0 and up to 1; None where it is no share."""
-        return float(self.sample.rstrip("% ")) / 100 if isinstance(self.sample, str) else None
+        return fraction(self.sample) if isinstance(self.sample, str) else None
 
     @property
     def sample_size(self) -> int | None:
@@ -163,12 +175,37 @@ class Strategy(_Section):
 
     kind: Literal["all", "cascade", "split", "failover"] = "all"
     first: Provider | None = None
-    low_share: Annotated[str, AfterValidator(_percent)] = "0%"
+    low_share: Annotated[str, AfterValidator(_share)] = "0%"
 
     @property
     def low_fraction(self) -> float:
         """`low_share` as a number from 0 to 1."""
-        return float(self.low_share.rstrip("% ")) / 100
+        return fraction(self.low_share)
+
+
+class BudgetTable(_Section):
+    """`[budget]`: what a run may spend, over all its resumes; a bound that is not here is none."""
+
+    calls: Annotated[int, Field(ge=1, strict=True)] | None = None
+    money: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)] | None = None
+    until: AwareDatetime | None = None
+
+    @property
+    def bounds(self) -> Budget:
+        """The same, in the domain's words."""
+        return Budget(self.calls, self.money, self.until)
+
+
+class BreakerTable(_Section):
+    """`[breaker]`: when a run is ended because most of its questions fail or are refused."""
+
+    share: Annotated[str, AfterValidator(_share_over_0)] = "50%"
+    least: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 200
+
+    @property
+    def fraction(self) -> float:
+        """The share, over 0 and up to 1."""
+        return fraction(self.share)
 
 
 class Spec(_Section):
@@ -178,6 +215,8 @@ class Spec(_Section):
     source: Source
     providers: Providers
     strategy: Strategy = Strategy()
+    budget: BudgetTable = BudgetTable()
+    breaker: BreakerTable = BreakerTable()
     processing_record: dict[str, str | int | float | bool] = {}
 
     @property
@@ -190,6 +229,15 @@ class Spec(_Section):
         """The providers this audit asks, in a fixed order."""
         tables = {Provider.TENCENT: self.providers.tencent, Provider.ALIYUN: self.providers.aliyun}
         return {provider: table for provider, table in tables.items() if table is not None}
+
+    @property
+    def prices(self) -> dict[Provider, float]:
+        """What a call costs, of the providers whose price is given."""
+        return {
+            provider: table.price_per_call
+            for provider, table in self.asked.items()
+            if table.price_per_call is not None
+        }
 
     def as_json(self) -> dict[str, Any]:
         """The spec as JSON types, for the run record; reading it back gives an equal spec."""

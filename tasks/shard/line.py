@@ -5,6 +5,7 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from domain.errors import BudgetSpent
 from domain.verdicts import Provider, Verdict
 from tasks.buckets.bucket import Bucket
 from tasks.media.limits import ProviderLimits
@@ -57,6 +58,16 @@ class Line:
     @property
     def provider(self) -> Provider:
         return self.detector.provider
+
+    def close(self, end: Exception) -> None:
+        """Let no further call be announced; calls on the way go on.
+
+        What is announced has its place in a budget of calls and money, and still leaves; after any other end,
+        and after a budget's `until`, nothing does.
+        """
+        self.lane.close(
+            end, announced_may_leave=isinstance(end, BudgetSpent) and end.limit in ("calls", "money")
+        )
 
     def __post_init__(self) -> None:
         self.ready = asyncio.Semaphore(LEAST_READY + math.ceil(READY_S * self.lane.cap_per_s))

@@ -20,8 +20,8 @@ async def stream(line: Line, batches: Iterator[list[Question]]) -> None:
     for, so they are waited for and their answers kept.
 
     Raises:
-        Denied, StoreDenied, Stopped, or what nobody foresaw: the shard is not finished; `resume` goes on
-        with what is pending.
+        Denied, StoreDenied, Stopped, BudgetSpent, or what nobody foresaw: the shard is not finished; `resume`
+        goes on with what is pending.
     """
     feed = Feed(batches, line.journal, line.policy)
     ends: list[Exception] = []
@@ -39,7 +39,7 @@ async def stream(line: Line, batches: Iterator[list[Question]]) -> None:
                 await travel(line, question, slot, lost_calls=lost_calls)
             except Exception as end:
                 ends.append(end)
-                line.lane.close(end)
+                line.close(end)
         fed.set()
 
     fed = asyncio.Event()

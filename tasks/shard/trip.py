@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import time
 
-from domain.errors import FacesweepError, Refused, StoreDenied, Unfit, Unreadable
+from domain.errors import FacesweepError, ProviderError, Refused, StoreDenied, Unavailable, Unfit, Unreadable
 from domain.questions import Question
 from domain.verdicts import Answer, Outcome, Verdict
 from tasks.buckets.refusals import WHOLE_BUCKET_CODES
@@ -32,7 +32,7 @@ async def travel(line: Line, question: Question, slot: Slot, *, lost_calls: int)
     `lost_calls`: calls that earlier processes announced for it, whose answers nobody has.
 
     Raises:
-        Denied, StoreDenied, Stopped: the run is over; the question stays pending.
+        Denied, StoreDenied, Stopped, BudgetSpent: the run is over; the question stays pending.
     """
     ended = line.under_way[question.question_id] = asyncio.Event()
     try:
@@ -105,8 +105,11 @@ async def _ask(
         slot.release()
         try:
             answer = await line.detector.ask(request, order_no)
-        except Refused:
-            await line.admit(line.provider, line.detector.simulated)
+        except ProviderError as error:
+            may_be_billed = isinstance(error, Unavailable) and error.in_doubt
+            line.journal.come_home(question.question_id, is_free=not may_be_billed)
+            if isinstance(error, Refused):
+                await line.admit(line.provider, line.detector.simulated)
             raise
         await line.admit(line.provider, line.detector.simulated)
         return answer
@@ -119,11 +122,12 @@ async def _ask(
                 original = await parts.answer_of(line.journal, line.home, copy.owner)
                 if original is not None:
                     return row.repeated(line, question, original)
-        except Exception:  # denied, stopped, or something nobody foresaw: the question stays pending
+        except Exception as error:  # denied, stopped, spent, or unforeseen: the question stays pending
+            is_foreseen = isinstance(error, FacesweepError)  # else a call that left may have been billed
             with contextlib.suppress(JournalFailed):
                 await line.journal.release(
                     question.question_id,
-                    in_doubt=bool(tries.in_doubt or was_in_doubt),
+                    in_doubt=bool(tries.in_doubt or was_in_doubt or not is_foreseen),
                     never_left=tries.announced - tries.left,
                 )
             raise

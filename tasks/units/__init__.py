@@ -4,7 +4,10 @@ opening    clients, sessions and homes, opened inside a run from a spec
 draft      list and plan into a place no reader sees; adopted into the home, or thrown away
 lifetime   a run is opened, and its books are closed however it ends
 origin     whether a service or an emulator answers: never both in one home
-run        one run, opened: its lines, its shards, its progress
+run        one run, opened: its lines, its shards, its end
+stages     one stage for most strategies, two where the second provider waits for the first
+progress   where an open run stands, counted row by row
+spending   its budget in force, who set it when, and what is left of it
 tasks      the Prefect tasks, which are units of retry and display: plan, one shard, publish
 books      what a home knows of its runs, read from any machine
 estimates  what its answers so far say about all objects an audit selects

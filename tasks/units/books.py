@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from domain.budgets import Spending
 from domain.errors import UsageError
 from tasks.records import run_record
 from tasks.records.balance import Tally, explain
@@ -17,6 +18,7 @@ from tasks.records.run_record import RunRecord, books_of
 from tasks.reports.findings import Findings, find
 from tasks.reports.query import select, skipped
 from tasks.units.estimates import RiskEstimate, estimates_of, estimates_to_json
+from tasks.units.spending import spending_of
 from tasks.units.stages import read_totals
 
 __all__ = [
@@ -73,7 +75,7 @@ def run_of(home: Home, run_id: str | None, *, unfinished: bool = False) -> RunRe
             known = ", ".join(record.run_id for record in runs[-5:]) or "none"
             raise UsageError(f"{home.root} has no run {run_id}; its newest are: {known}")
         return found[0]
-    candidates = [record for record in runs if not (unfinished and record.status.is_over)]
+    candidates = [record for record in runs if not unfinished or _can_go_on(record, runs[-1])]
     if not candidates:
         raise UsageError(
             f"{home.root} has no unfinished run"
@@ -81,6 +83,11 @@ def run_of(home: Home, run_id: str | None, *, unfinished: bool = False) -> RunRe
             else f"{home.root} holds no runs: is it an audit's home?"
         )
     return candidates[-1]
+
+
+def _can_go_on(record: RunRecord, newest: RunRecord) -> bool:
+    """Whether `resume` may take the run up: what a run left over its budget belongs to the newest run."""
+    return not record.status.is_over and (record is newest or not record.status.gives_way)
 
 
 def balance_lines(record: RunRecord) -> list[str]:
@@ -128,7 +135,7 @@ def _parts(home: Home, run: str) -> Sequence[Path]:
 
 def _current(home: Home, record: RunRecord) -> RunRecord:
     journal = home.journal_path(record.run_id)
-    if record.status.is_over or not journal.exists():
+    if record.status.gives_way or not journal.exists():
         return record
     tallies = read_tallies(journal)
     totals = read_totals(home, record.run_id)
@@ -147,12 +154,13 @@ def _estimates(home: Home, record: RunRecord) -> tuple[RiskEstimate, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run for people: its record, its books line by line, what was found and what that says of the rest."""
+    """A run for people: its record and books, what was found, what that says of the rest, its budget."""
 
     record: RunRecord
     balance: list[str]
     findings: Findings
     worked_on_by: str | None  # such as `process 4711 on host`; None where nobody does on this machine
+    spending: Spending | None  # None where nothing bounds the run
     estimates: tuple[RiskEstimate, ...] = ()
 
 
@@ -169,5 +177,6 @@ def summary_of(home: Home, run_id: str | None = None, *, with_estimates: bool = 
         balance_lines(record),
         findings_of(home, record.run_id),
         _worker_of(home, record),
+        spending_of(record),
         estimates,
     )

@@ -15,10 +15,12 @@ from tasks.buckets.bucket import parse_location
 from tasks.buckets.inventory import InventoryTotals
 from tasks.candidates import (
     Allocation,
+    Coverage,
     Estimate,
     PlanTotals,
     Selection,
     Strata,
+    coverage,
     estimate,
     plan,
     plan_again,
@@ -33,6 +35,7 @@ from tasks.settings import Spec
 from tasks.units.opening import versions
 from tasks.units.origin import refuse_to_mix
 from tasks.units.sources import list_source
+from tasks.units.spending import with_budget
 from tasks.units.stages import PLAN_FILE, second_of, shard_sizes, strategy_of
 from tasks.units.watching import tell
 
@@ -47,6 +50,7 @@ class Draft:
     folder: Path  # staged: listing/ and plan/
     totals: PlanTotals
     estimates: tuple[Estimate, ...]
+    coverages: tuple[Coverage, ...]  # one for each bound of the budget
     retry_of: str | None = None
     reask: str | None = None  # why what has a final verdict already is asked again
     inventory: InventoryTotals | None = None  # where the rows went of the one it was made from
@@ -196,6 +200,7 @@ def _adopt(draft: Draft) -> RunRecord:
         retry_of=draft.retry_of,
         reask=draft.reask,
     )
+    record = with_budget(record, draft.spec.budget.bounds)
     run_record.save(home, record)
     return record
 
@@ -216,7 +221,17 @@ def _draft(
         for provider, table in spec.asked.items()
         if provider in totals.providers
     )
-    return Draft(home, spec, run_id or new_run_id(now), folder, totals, estimates, retry_of, reask)
+    return Draft(
+        home=home,
+        spec=spec,
+        run_id=run_id or new_run_id(now),
+        folder=folder,
+        totals=totals,
+        estimates=estimates,
+        coverages=coverage(spec.budget.bounds, estimates, now),
+        retry_of=retry_of,
+        reask=reask,
+    )
 
 
 def _strata(spec: Spec) -> Strata | None:
@@ -252,7 +267,7 @@ def _check_finished(home: Home, records: Iterable[RunRecord], run_id: str | None
             raise UsageError(
                 f"run {run_id} exists already in {home.root}: `facesweep resume` goes on with it"
             )
-        if not record.status.is_over:
+        if not record.status.gives_way:
             if home.lock_path(record.run_id).exists():
                 with RunLock(home.lock_path(record.run_id), record.run_id):
                     pass  # nobody works on it: it is left over

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from domain.errors import Denied, FacesweepError, Stopped, StoreDenied, UsageError
+from domain.budgets import Budget
+from domain.errors import BudgetSpent, Denied, FacesweepError, Stopped, StoreDenied, Tripped, UsageError
 from domain.runs import Progress, RunStatus
 from domain.verdicts import Provider
 from tasks.candidates import PlanTotals
@@ -15,7 +16,7 @@ from tasks.media.workers import MediaWorkers
 from tasks.pacing.lane import Lane
 from tasks.pacing.retry import RetryPolicy
 from tasks.records import parts, run_record
-from tasks.records.balance import Tally
+from tasks.records.balance import Tally, as_planned
 from tasks.records.earlier import EarlierAnswers, earlier_parts
 from tasks.records.home import Home
 from tasks.records.journal import Journal
@@ -28,29 +29,52 @@ from tasks.units.opening import limits_of, open_detector, open_session
 from tasks.units.origin import Origin, are_simulated
 from tasks.units.run import OpenRun
 from tasks.units.sources import open_source
+from tasks.units.spending import (
+    changed_budget,
+    check_given,
+    check_newest,
+    how_to_go_on,
+    spent_before,
+    unsaved_calls,
+    with_budget,
+)
 from tasks.units.stages import read_totals
 from tasks.units.watching import tell
 
+AS_IT_IS = Budget()
+
 
 @asynccontextmanager
-async def open_run(home: Home, run_id: str) -> AsyncIterator[OpenRun]:
+async def open_run(home: Home, run_id: str, given: Budget = AS_IT_IS) -> AsyncIterator[OpenRun]:
     """A planned or unfinished run, ready to go on; its record says how it ended when the block is left.
 
+    `given` are the bounds of its budget that change from now on.
+
     Raises:
-        UsageError: no such run, or nothing of it is left to do.
+        UsageError: no such run, nothing of it is left to do, a later run has taken its questions over, or
+            what is given is no larger budget.
         HomeBusy: another process works on it.
+        BudgetSpent: nothing of its budget is left, and nobody was asked.
     """
     async with contextlib.AsyncExitStack() as stack:
         await asyncio.to_thread(home.refresh, "runs")
         records = await asyncio.to_thread(run_record.list_runs, home)
-        await asyncio.to_thread(_unfinished, home, run_id)
+        record = await asyncio.to_thread(_unfinished, home, run_id)
+        if record.status is RunStatus.OUT_OF_BUDGET:
+            check_newest(record, records)
         stack.enter_context(RunLock(home.lock_path(run_id), run_id))
         record = await asyncio.to_thread(_unfinished, home, run_id)
         spec = spec_of(dict(record.spec), f"the spec of run {run_id}")
+        budget = changed_budget(record, spec, given)
         await asyncio.to_thread(home.refresh, f"plans/run={run_id}")
         totals = read_totals(home, run_id)
-        journal = await stack.enter_async_context(Journal(home.journal_path(run_id), run_id))
+        journal = await stack.enter_async_context(
+            Journal(home.journal_path(run_id), run_id, budget, spec.prices)
+        )
         await parts.restore(journal, home)
+        await journal.catch_up(spent_before(record), unsaved_calls(record))
+        check_given(given, journal.spending, datetime.now(UTC))
+        record = with_budget(record, budget)
         tallies = await journal.tallies()
         is_simulated = are_simulated([*records, replace(record, books=_books(totals, tallies))])
         record = replace(record, simulated=is_simulated is True)
@@ -69,7 +93,7 @@ async def open_run(home: Home, run_id: str) -> AsyncIterator[OpenRun]:
                 limits=limits_of(provider, spec),
                 workers=workers,
                 detector=open_detector(provider, spec, session),
-                lane=Lane(table.qps),
+                lane=Lane(table.qps, deadline=run.deadline),
                 policy=RetryPolicy(),
                 journal=journal,
                 home=home,
@@ -85,9 +109,13 @@ async def open_run(home: Home, run_id: str) -> AsyncIterator[OpenRun]:
         origin = Origin(home, is_simulated, run.mark_simulated)
         for provider in totals.providers:
             await run.open(provider)
-        await run.save(RunStatus.RUNNING)
         try:
+            await run.check_budget()
+            await run.save(RunStatus.RUNNING)
             yield run
+        except BudgetSpent as end:
+            await _close_books(run, end)
+            raise how_to_go_on(end, run.record) from None
         except BaseException as error:
             await _close_books(run, error)
             raise
@@ -108,7 +136,8 @@ async def abandon_run(home: Home, run_id: str) -> RunRecord:
             tallies = await journal.tallies()
         now = datetime.now(UTC)
         books = tuple(
-            books_of(each.balance, tallies.get(each.balance.provider, Tally())) for each in record.books
+            books_of(as_planned(each.balance), tallies.get(each.balance.provider, Tally()))
+            for each in record.books
         )
         record = replace(record, status=RunStatus.ABANDONED, updated_at=now, ended_at=now, books=books)
         await asyncio.to_thread(run_record.save, home, record)
@@ -152,6 +181,10 @@ async def _close_books(run: OpenRun, error: BaseException) -> None:
     match error:
         case Denied() | StoreDenied():
             status, reason = RunStatus.DENIED, str(error)
+        case BudgetSpent():
+            status, reason = RunStatus.OUT_OF_BUDGET, str(error)
+        case Tripped():
+            status, reason = RunStatus.TRIPPED, str(error)
         case Stopped() | asyncio.CancelledError() | KeyboardInterrupt():
             status, reason = RunStatus.INTERRUPTED, "the run was asked to stop"
         case UsageError():

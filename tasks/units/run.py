@@ -9,11 +9,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from domain.errors import FacesweepError, Stopped
-from domain.runs import Balance, Progress, ProviderProgress, RunStatus, Shard
-from domain.verdicts import Outcome, Provider, Verdict
+from domain.runs import Balance, Progress, RunStatus, Shard
+from domain.verdicts import Provider, Verdict
 from tasks.candidates import PlanTotals, ProviderTotals, read_shard, shard_path
+from tasks.pacing.deadline import Deadline
 from tasks.records import parts, run_record
-from tasks.records.balance import Tally, balance_of, explain
+from tasks.records.balance import Tally, balance_of, explain, over_budget
 from tasks.records.home import Home, HomeUnwritable
 from tasks.records.journal import Journal
 from tasks.records.run_record import RunRecord, books_of
@@ -22,6 +23,8 @@ from tasks.shard.feed import Feed
 from tasks.shard.line import Line
 from tasks.shard.stream import stream
 from tasks.units.opening import versions
+from tasks.units.progress import RunningCounts
+from tasks.units.spending import nothing_left
 from tasks.units.watching import stop_requested, tell
 
 SHARDS_AT_ONCE = 2
@@ -51,11 +54,8 @@ class OpenRun:
         self.journal = journal
         self._open_line = open_line
         self.lines: dict[Provider, Line] = {}
-        self._outcomes = {
-            provider: dict(tallies[provider].outcomes) if provider in tallies else {}
-            for provider in totals.providers
-        }
-        self._costs = {provider: tally.cost for provider, tally in tallies.items()}
+        self.deadline = Deadline(None if record.budget is None else record.budget.until)
+        self._counts = RunningCounts(spec, totals, tallies)
         self._publishing = {provider: asyncio.Lock() for provider in totals.providers}
 
     @property
@@ -65,33 +65,33 @@ class OpenRun:
     def stop(self, end: Exception | None = None) -> None:
         """Let no further call leave; calls on the way are waited for. Safe to call from a signal handler."""
         for line in self.lines.values():
-            line.lane.close(end or Stopped("the run was asked to stop"))
+            line.close(end or Stopped("the run was asked to stop"))
 
     def progress(self, phase: str = "asking") -> Progress:
         """Where the run stands now."""
-        return Progress(
-            phase,
-            max((totals.listed for totals in self.totals.providers.values()), default=0),
-            tuple(
-                ProviderProgress(
-                    provider=provider,
-                    asked=totals.asked,
-                    outcomes=dict(self._outcomes[provider]),
-                    cap_per_s=self.lines[provider].lane.cap_per_s,
-                    rate_per_s=self.lines[provider].lane.recent_rate_per_s,
-                    throttled=self.lines[provider].lane.turned_away,
-                    cost=self._costs.get(provider),
-                )
-                for provider, totals in self.totals.providers.items()
-            ),
-        )
+        return self._counts.progress(phase, self.lines, self.journal.spending)
+
+    async def check_budget(self) -> None:
+        """There is a call left of the budget for whoever has questions pending.
+
+        Raises:
+            BudgetSpent: there is none; nobody was asked.
+        """
+        tallies = await self.journal.tallies()
+        pending = [
+            provider
+            for provider, totals in self.totals.providers.items()
+            if totals.asked - totals.handed_over > tallies.get(provider, Tally()).settled
+        ]
+        if end := nothing_left(self.journal, self.deadline, pending):
+            raise end
 
     async def detect(self, detect_shard: DetectShard) -> None:
         """Take every open question to its final row, both providers side by side.
 
         Raises:
-            Denied, StoreDenied, Stopped, or what nobody foresaw: the run is over before its questions are;
-            what has an answer is recorded.
+            Denied, StoreDenied, Stopped, BudgetSpent, Tripped, or what nobody foresaw: the run is over
+            before its questions are; what has an answer is recorded.
         """
         ends: list[Exception] = []
 
@@ -139,7 +139,7 @@ class OpenRun:
     async def enter(self, first: ProviderTotals, second: ProviderTotals) -> None:
         """The second stage is planned: from now on the second provider is asked, and the first no more."""
         self.totals = PlanTotals({first.provider: first, second.provider: second})
-        self._outcomes[second.provider] = {}
+        self._counts.enter(self.totals, second.provider)
         self._publishing[second.provider] = asyncio.Lock()
         await self.open(second.provider)
 
@@ -170,6 +170,8 @@ class OpenRun:
             )
             for provider, totals in self.totals.providers.items()
         )
+        if status is RunStatus.OUT_OF_BUDGET:
+            books = tuple(replace(each, balance=over_budget(each.balance)) for each in books)
         self.record = replace(
             self.record,
             status=status,
@@ -204,13 +206,9 @@ class OpenRun:
         return await self.save(RunStatus.DONE)
 
     def count(self, verdict: Verdict) -> None:
-        """A row is durable: count it for those who watch."""
-        provider = Provider(verdict.provider)
-        outcomes = self._outcomes[provider]
-        outcome = Outcome(verdict.outcome)
-        outcomes[outcome] = outcomes.get(outcome, 0) + 1
-        if verdict.cost is not None:
-            self._costs[provider] = (self._costs.get(provider) or 0.0) + verdict.cost
+        """A row is durable: count it for those who watch; a breaker that trips ends the run."""
+        if tripped := self._counts.count(verdict):
+            self.stop(tripped)
 
     async def _is_open(self, shard: Shard) -> bool:
         """Whether any question of the shard has no final row yet; true at the first one found."""
@@ -230,6 +228,8 @@ class OpenRun:
         async def tell_and_save() -> None:
             told = 0
             while True:
+                if passed := self.deadline.passed():
+                    self.stop(passed)
                 tell(self.progress())
                 told += 1
                 if told % round(SAVE_EVERY_S / TELL_EVERY_S) == 0:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domain.errors import Denied
+from domain.errors import Denied, Tripped
 from domain.verdicts import Provider
 from tasks.candidates import PlanTotals, plan_following
 from tasks.candidates.strategy import Strategy, StrategyKind
@@ -73,19 +73,18 @@ def awaits_second(run: "OpenRun") -> bool:
 async def ask_first(run: "OpenRun", detect_shard: "DetectShard") -> None:
     """Take every question planned so far to its final row.
 
-    Where the strategy is `failover`, a first provider that refuses its account does not end the run: the
-    second one takes over what is left.
+    Where the strategy is `failover`, a first provider that refuses its account, or of whose questions most
+    fail, does not end the run: the second one takes over what is left.
 
     Raises:
-        Denied, Stopped, and what else `OpenRun.detect` raises.
+        Denied, Tripped, Stopped, and what else `OpenRun.detect` raises.
     """
     try:
         await run.detect(detect_shard)
-    except Denied as denied:
-        is_first = denied.provider is strategy_of(run.spec).first
-        if not (is_first and run.spec.strategy.kind == "failover" and awaits_second(run)):
+    except (Denied, Tripped) as end:
+        if not (run.spec.strategy.kind == "failover" and awaits_second(run)):
             raise
-        run.record = replace(run.record, handed_over=str(denied))
+        run.record = replace(run.record, handed_over=str(end))
 
 
 async def plan_second(run: "OpenRun") -> bool:

@@ -10,11 +10,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from domain.budgets import Budget, BudgetChange
 from domain.errors import UsageError
 from domain.runs import Balance, RunStatus
 from domain.verdicts import Billed, Outcome, Provider, Verdict
 from tasks.records import run_record
-from tasks.records.balance import Tally, balance_of, explain
+from tasks.records.balance import Tally, as_planned, balance_of, explain, over_budget
 from tasks.records.home import Home
 from tasks.records.run_record import RunRecord, books_of, clean_spec
 from tasks.records.schema import VERDICTS, table_of
@@ -85,6 +86,7 @@ TALLY = Tally(
     outcomes={Outcome.SCORED: 800, Outcome.FAILED: 20, Outcome.REUSED: 0},
     billed={Billed.YES: 800, Billed.UNKNOWN: 20},
     calls=830,
+    charged=810,
     throttled=7,
     cost=400.0,
 )
@@ -107,6 +109,18 @@ def test_a_listing_that_does_not_balance_says_so(listed: int, said: str) -> None
     balance = balance_of(dataclasses.replace(PLANNED, listed=listed), TALLY)
     assert not balance.is_balanced
     assert explain(balance)[0].endswith(f": does not balance, {said}")
+
+
+def test_invariant_1_what_a_spent_budget_left_unasked_has_its_place_in_the_books() -> None:
+    balance = over_budget(balance_of(PLANNED, TALLY))
+    assert (balance.asked, balance.over_budget, balance.pending) == (820, 30, 0)
+    assert balance.is_balanced
+    assert explain(balance) == [
+        "tencent: 1,000 listed = 820 asked + 30 over budget + 100 skipped (not_media) + "
+        "50 skipped (out_of_sample)",
+        "tencent: 820 asked = 800 scored + 20 failed + 0 pending",
+    ]
+    assert as_planned(balance) == balance_of(PLANNED, TALLY)
 
 
 def test_more_rows_than_questions_do_not_balance() -> None:
@@ -135,6 +149,8 @@ def a_record(run_id: str = RUN, **changes: object) -> RunRecord:
         books=(books_of(PLANNED, TALLY),),
         simulated=True,
         processing_record={"purpose": "fraud prevention"},
+        budget=Budget(calls=1000, until=moment),
+        budget_history=(BudgetChange(moment, "ops@audit-1", Budget(calls=1000, until=moment)),),
         retry_of="20261119T180712Z-0001",
     )
     return dataclasses.replace(record, **changes)  # type: ignore[arg-type]
@@ -159,17 +175,24 @@ def test_a_run_record_is_json_that_other_programs_can_read(tmp_path: Path) -> No
     assert document["status"] == "running"
     assert document["started_at"] == "2026-11-20T18:07:12+00:00"
     assert document["ended_at"] is None
+    in_force = {"calls": 1000, "money": None, "until": "2026-11-20T18:07:12+00:00"}
+    assert document["budget"] == in_force
+    assert document["budget_history"] == [
+        {"set_at": "2026-11-20T18:07:12+00:00", "set_by": "ops@audit-1", **in_force}
+    ]
     assert document["books"] == [
         {
             "provider": "tencent",
             "listed": 1000,
             "skipped": {"not_media": 100, "out_of_sample": 50},
             "asked": 850,
+            "over_budget": 0,
             "outcomes": {"scored": 800, "failed": 20},
             "handed_over": 0,
             "pending": 30,
             "balanced": True,
             "calls": 830,
+            "charged": 810,
             "throttled": 7,
             "billed": {"yes": 800, "unknown": 20},
             "cost": 400.0,
@@ -182,10 +205,11 @@ def test_a_run_record_is_json_that_other_programs_can_read(tmp_path: Path) -> No
 def test_fields_of_a_newer_version_are_kept_and_missing_ones_default(tmp_path: Path) -> None:
     home = Home.local(tmp_path)
     document = run_record.to_json(a_record())
-    del document["simulated"], document["retry_of"]
+    del document["simulated"], document["retry_of"], document["budget"], document["budget_history"]
     home.write_json(f"runs/{RUN}.json", {**document, "reviewed_by": "somebody"})
     record = run_record.load(home, RUN)
     assert (record.simulated, record.retry_of) == (False, None)
+    assert (record.budget, record.budget_history) == (None, ())
     run_record.save(home, record)
     assert home.read_json(f"runs/{RUN}.json")["reviewed_by"] == "somebody"
 

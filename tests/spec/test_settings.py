@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from domain.budgets import Budget
 from domain.errors import UsageError
 from domain.verdicts import Provider
 from tasks.records.run_record import clean_spec
@@ -163,7 +164,6 @@ def test_a_spec_that_asks_nobody_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"budget": {"calls": 1}}, "budget: budgets"),
         ({"providers__tencent__encryption": "none"}, "providers.tencent.encryption: whole-body encryption"),
     ],
 )
@@ -323,6 +323,65 @@ def test_a_price_is_a_number_of_this_world(price: float) -> None:
     assert refusal(providers__tencent__price_per_call=price).startswith("providers.tencent.price_per_call: ")
 
 
+# --- the budget and the breaker ---
+
+
+def test_a_spec_without_a_budget_bounds_nothing() -> None:
+    assert not spec_of(data(), "kyc.toml").budget.bounds.is_bounded
+
+
+def test_a_budget_says_calls_money_and_until(tmp_path: Path) -> None:
+    text = f"{LEAST}price_per_call = 0.1\n" + (
+        "[budget]\ncalls = 100000\nmoney = 5000\nuntil = 2026-12-01T06:00:00+08:00\n"
+    )
+    bounds = read_spec(written(tmp_path, text)).budget.bounds
+    assert bounds == Budget(100_000, 5000.0, datetime(2026, 11, 30, 22, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("calls", [0, -1, 1.5, "many", True])
+def test_a_budget_of_calls_is_a_whole_number_of_at_least_one(calls: object) -> None:
+    assert refusal(budget__calls=calls).startswith("budget.calls: ")
+
+
+@pytest.mark.parametrize("money", [0, -1.0, float("nan"), float("inf"), True, "5"])
+def test_a_budget_of_money_is_an_amount_above_zero(money: object) -> None:
+    assert refusal(budget__money=money).startswith("budget.money: ")
+
+
+def test_a_budget_ends_at_a_moment_with_a_time_zone() -> None:
+    assert refusal(budget__until=datetime(2026, 12, 1)).startswith("budget.until: ")  # noqa: DTZ001
+
+
+def test_money_cannot_be_counted_where_a_provider_has_no_price() -> None:
+    sentence = "budget.money: providers.aliyun.price_per_call is missing: money cannot be counted without it"
+    priced = {"providers__tencent__price_per_call": 0.1, "providers__aliyun": {}}
+    assert refusal(budget__money=5.0, **priced) == sentence
+
+
+def test_a_misspelled_bound_is_refused_with_the_nearest_known_one() -> None:
+    assert refusal(budget__call=5) == "budget.call: unknown key; did you mean 'calls'?"
+    assert refusal(breaker__leats=5) == "breaker.leats: unknown key; did you mean 'least'?"
+
+
+@pytest.mark.parametrize(("share", "fraction"), [("50%", 0.5), ("2.5 %", 0.025), ("100%", 1.0)])
+def test_a_breaker_trips_over_a_share(share: str, fraction: float) -> None:
+    breaker = spec_of(data(breaker__share=share), "kyc.toml").breaker
+    assert (breaker.fraction, breaker.least) == (fraction, 200)
+
+
+@pytest.mark.parametrize("share", ["0%", "101%", "half", 0.5, ""])
+def test_a_breakers_share_is_over_0_and_up_to_100_percent(share: object) -> None:
+    assert refusal(breaker__share=share).startswith("breaker.share: ")
+
+
+@pytest.mark.parametrize("least", [0, 100_001, 1.5])
+def test_a_breakers_least_number_is_a_count(least: object) -> None:
+    assert refusal(breaker__least=least).startswith("breaker.least: ")
+
+
+# --- samples ---
+
+
 @pytest.mark.parametrize(
     ("sample", "share", "size"),
     [
@@ -385,6 +444,9 @@ def test_a_spec_survives_the_run_record() -> None:
             source__modified_after=datetime(2024, 1, 1, tzinfo=UTC),
             source__sample="1%",
             providers__aliyun={"qps": 3, "price_per_call": 0.25},
+            budget={"calls": 10, "money": 1.5, "until": datetime(2026, 12, 1, 6, tzinfo=UTC)},
+            breaker={"share": "20%"},
+            providers__tencent__price_per_call=0.1,
             processing_record={"purpose": "fraud prevention", "assessment": 14},
         ),
         "kyc.toml",

@@ -13,7 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from domain.errors import Denied, Stopped
+from domain.budgets import Budget
+from domain.errors import BudgetSpent, Denied, Stopped
 from domain.objects import MediaKind
 from domain.questions import Question, question_id
 from domain.verdicts import Outcome, Provider, Verdict
@@ -234,9 +235,10 @@ def put(folder: Path, **files: bytes) -> list[Question]:
 @asynccontextmanager
 async def a_line(folder: Path, emulators: RunningEmulators, **changes: Any) -> AsyncIterator[Line]:
     home = Home.local(folder / "home")
+    budget = changes.pop("budget", Budget())
     async with (
         aiohttp.ClientSession() as session,
-        Journal(home.journal_path(RUN), RUN) as journal,
+        Journal(home.journal_path(RUN), RUN, budget, {Provider.TENCENT: 0.5}) as journal,
         MediaWorkers() as workers,
     ):
         yield replace(
@@ -476,6 +478,87 @@ async def test_a_call_that_waited_for_its_turn_when_the_line_was_stopped_is_not_
         tally = (await line.journal.tallies())[Provider.TENCENT]
 
     assert tally.calls == len(emulators.calls("tencent"))
+
+
+@pytest.mark.anyio
+async def test_invariant_6_a_budget_of_calls_is_used_to_the_last_one_and_no_further(
+    tmp_path: Path, emulators: RunningEmulators
+) -> None:
+    """Throttled calls and retries count; every call that was announced leaves."""
+    questions = put(tmp_path / "source", **{f"f{number:02}": image(grey=number) for number in range(40)})
+    emulators.script("tencent", fault="throttled", times=3, after=4)
+    emulators.script("tencent", fault="http_error", http_status=502, times=3, after=8)
+    async with a_line(tmp_path, emulators, lane=Lane(50), budget=Budget(calls=20)) as line:
+        with pytest.raises(BudgetSpent):
+            await stream(line, iter([questions]))
+        kept = await rows(line, questions)
+        tally = (await line.journal.tallies())[Provider.TENCENT]
+
+    calls = emulators.calls("tencent")
+    assert len(calls) == tally.calls == 20
+    assert {row.outcome for row in kept.values()} == {"scored"}
+    assert len(kept) == sum(call["billed"] for call in calls)
+
+
+@pytest.mark.anyio
+async def test_invariant_6_a_budget_of_money_pays_for_answers_and_not_for_refusals(
+    tmp_path: Path, emulators: RunningEmulators
+) -> None:
+    """What a call on the way held back is spent by another one when the provider does not bill it."""
+    questions = put(tmp_path / "source", **{f"f{number:02}": image(grey=number) for number in range(40)})
+    emulators.settings("tencent", latency_ms=100)
+    emulators.script("tencent", fault="code", code="FailedOperation.CoveredFace", times=7)
+    async with a_line(tmp_path, emulators, budget=Budget(money=6.0)) as line:
+        with pytest.raises(BudgetSpent, match=r"the budget of 6\.00 is spent$"):
+            await stream(line, iter([questions]))
+        kept = await rows(line, questions)
+        spending = line.journal.spending
+
+    calls = emulators.calls("tencent")
+    assert sum(call["billed"] for call in calls) == 12
+    assert len(calls) == 19
+    assert Counter(row.outcome for row in kept.values()) == {Outcome.SCORED: 12, Outcome.REFUSED: 7}
+    assert spending.money == sum(row.cost or 0.0 for row in kept.values()) == 6.0
+
+
+@pytest.mark.anyio
+async def test_a_lost_answer_counts_as_spent(tmp_path: Path, emulators: RunningEmulators) -> None:
+    questions = put(tmp_path / "source", a=image(grey=1), b=image(grey=2), c=image(grey=3))
+    emulators.script("tencent", fault="answers_lost", times=None)
+    async with a_line(tmp_path, emulators, budget=Budget(money=2.0)) as line:
+        with pytest.raises(BudgetSpent):
+            await stream(line, iter([questions]))
+    assert len(emulators.calls("tencent")) == 4
+
+
+@pytest.mark.anyio
+async def test_what_nobody_foresaw_leaves_its_call_in_doubt(
+    tmp_path: Path, emulators: RunningEmulators
+) -> None:
+    """Nobody can say that it was not billed: it counts as spent, and its question is marked later."""
+
+    class Broken:
+        """A detector whose replies are read by code with a fault."""
+
+        def __init__(self, detector: Any) -> None:
+            self._detector = detector
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._detector, name)
+
+        async def ask(self, *arguments: Any) -> Any:
+            await self._detector.ask(*arguments)
+            raise ZeroDivisionError("nobody foresaw this")
+
+    questions = put(tmp_path / "source", a=image(grey=1))
+    async with a_line(tmp_path, emulators, budget=Budget(money=1.0)) as line:
+        with pytest.raises(ZeroDivisionError):
+            await stream(replace(line, detector=Broken(line.detector)), iter([questions]))
+        assert line.journal.spending.money == 0.5
+    async with a_line(tmp_path, emulators, budget=Budget(money=1.0)) as line:
+        await stream(line, iter([questions]))
+        row = (await rows(line, questions))["a"]
+    assert (row.billed, row.cost) == ("unknown", 1.0)
 
 
 @pytest.mark.anyio

@@ -1,0 +1,66 @@
+"""Where an open run stands: counted row by row, for those who watch and for the breaker."""
+
+from collections.abc import Mapping
+
+from domain.budgets import Spending
+from domain.errors import Tripped
+from domain.runs import Progress, ProviderProgress
+from domain.verdicts import Outcome, Provider, Verdict
+from tasks.candidates import PlanTotals
+from tasks.pacing.breaker import Breaker
+from tasks.records.balance import Tally
+from tasks.settings import Spec
+from tasks.shard.line import Line
+
+
+class RunningCounts:
+    """Outcomes and costs of a run since its start; failures and refusals since this process began."""
+
+    def __init__(self, spec: Spec, totals: PlanTotals, tallies: Mapping[Provider, Tally]) -> None:
+        self._spec, self._totals = spec, totals
+        self._outcomes = {
+            provider: dict(tallies[provider].outcomes) if provider in tallies else {}
+            for provider in totals.providers
+        }
+        self._costs = {provider: tally.cost for provider, tally in tallies.items()}
+        self._breakers = {provider: self._breaker(provider) for provider in totals.providers}
+
+    def enter(self, totals: PlanTotals, second: Provider) -> None:
+        """The plan has grown by its second stage."""
+        self._totals = totals
+        self._outcomes[second] = {}
+        self._breakers[second] = self._breaker(second)
+
+    def count(self, verdict: Verdict) -> Tripped | None:
+        """A row is durable: count it; the end it means for the run, if the breaker trips."""
+        provider, outcome = Provider(verdict.provider), Outcome(verdict.outcome)
+        outcomes = self._outcomes[provider]
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        if verdict.cost is not None:
+            self._costs[provider] = (self._costs.get(provider) or 0.0) + verdict.cost
+        if verdict.asked_at is None:  # a copy, or never sent: it says nothing of the provider
+            return None
+        return self._breakers[provider].note(outcome, verdict.reason)
+
+    def progress(self, phase: str, lines: Mapping[Provider, Line], spending: Spending) -> Progress:
+        """Where the run stands now."""
+        return Progress(
+            phase,
+            max((totals.listed for totals in self._totals.providers.values()), default=0),
+            tuple(
+                ProviderProgress(
+                    provider=provider,
+                    asked=totals.asked,
+                    outcomes=dict(self._outcomes[provider]),
+                    cap_per_s=lines[provider].lane.cap_per_s,
+                    rate_per_s=lines[provider].lane.recent_rate_per_s,
+                    throttled=lines[provider].lane.turned_away,
+                    cost=self._costs.get(provider),
+                )
+                for provider, totals in self._totals.providers.items()
+            ),
+            spending if spending.budget.is_bounded else None,
+        )
+
+    def _breaker(self, provider: Provider) -> Breaker:
+        return Breaker(provider, self._spec.breaker.fraction, self._spec.breaker.least)
