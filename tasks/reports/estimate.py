@@ -190,7 +190,9 @@ def _effective_size(
     Of a simple random sample without replacement: the assessed objects, times (N - 1) / (N - n). Of strata:
     the lesser of two numbers. One is p (1 - p) over the linearised variance of the ratio estimator, which
     knows how strata differ. The other takes each stratum to have the overall share (Kish's, from the weights
-    alone), and keeps strata in which nothing was found by chance from making the interval too short.
+    alone). Where marked objects are rare a large stratum often shows none, and the first number alone would
+    call that certainty: of the samples in tests/spec/test_estimates.py its intervals hold the truth in 38 to
+    73 of 100 instead of 95.
 
     Source:  Wilson's interval with an effective size: C. Franco, R. J. A. Little, T. A. Louis, E. V. Slud,
              "Comparative study of confidence intervals for proportions in complex sample surveys", J. Survey
