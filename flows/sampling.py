@@ -132,8 +132,6 @@ def estimate_lines(estimates: Sequence[RiskEstimate]) -> list[str]:
 
 def _basis(estimate: RiskEstimate) -> str:
     """What an estimate rests on, and what is not counted in it."""
-    if not estimate.selected:
-        return f"{estimate.provider}: no object is selected"
     if missing := estimate.uncovered_strata:
         what = f"{missing:,} of {len(estimate.strata):,} strata" if len(estimate.strata) > 1 else "the order"
         return f"{estimate.provider}: no estimate yet: nothing of {what} is covered"

@@ -202,6 +202,15 @@ def test_a_limited_run_covers_what_it_asked_and_no_more(home: Home) -> None:
     assert (counts.selected, counts.covered) == (30, 6)
 
 
+def test_earlier_answers_behind_what_a_limit_leaves_out_do_not_count(home: Home) -> None:
+    rows = faces(30)
+    home.publish(*(answer(row, "high", run_id="earlier") for row in rows[10:20]))
+    home.plan(rows, limit=6)
+    home.publish(*(answer(row) for row in rows[:6]))
+    (counts,) = home.covered()
+    assert (counts.covered, counts.high) == (6, 0)
+
+
 def test_a_later_final_answer_takes_the_place_of_a_failure(home: Home) -> None:
     rows = faces(3)
     home.plan(rows)
