@@ -11,6 +11,7 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifa
 from domain.runs import Progress, ProviderProgress
 from domain.verdicts import Provider, Risk
 from flows import budgets
+from flows.sampling import estimate_lines
 from tasks.units.books import Summary, summary_of
 from tasks.units.opening import Home
 
@@ -65,6 +66,8 @@ def summary_markdown(summary: Summary) -> str:
     lines += ["", "## Found", "", "| provider | high | mid | low |", "|---|---:|---:|---:|"]
     for provider, risks in summary.findings.risks.items():
         lines.append(f"| {provider} | {risks[Risk.HIGH]:,} | {risks[Risk.MID]:,} | {risks[Risk.LOW]:,} |")
+    if summary.estimates:
+        lines += ["", "## Share at risk", "", *(f"- {line}" for line in estimate_lines(summary.estimates))]
     lines += ["", "## Books", "", *(f"- {line}" for line in summary.balance)]
     if summary.spending is not None:
         lines.append(f"- {budgets.left(summary.spending)}")

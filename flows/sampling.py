@@ -113,13 +113,25 @@ def show_estimates(console: Console, estimates: Sequence[RiskEstimate]) -> None:
             _add_share(table, "", "mid or high", each.mid_or_high)
         console.print(table)
     for each in estimates:
-        _say(console, estimate_line(each))
+        _say(console, _basis(each))
 
 
-def estimate_line(estimate: RiskEstimate) -> str:
-    """What an estimate counts, in one sentence."""
-    if not estimate.selected:
-        return f"{estimate.provider}: no object is selected"
+def estimate_lines(estimates: Sequence[RiskEstimate]) -> list[str]:
+    """The same as plain sentences."""
+    lines = []
+    for each in estimates:
+        for rated, share in (("high", each.high), ("mid or high", each.mid_or_high)):
+            if share is not None:
+                at_any_time = (
+                    "" if share.at_any_time is None else f", {_interval(share.at_any_time)} at any time"
+                )
+                lines.append(f"{each.provider}: {percent(share.share)} rated {rated}{at_any_time}")
+        lines.append(_basis(each))
+    return lines
+
+
+def _basis(estimate: RiskEstimate) -> str:
+    """What an estimate rests on, and what is not counted in it."""
     if missing := estimate.uncovered_strata:
         what = f"{missing:,} of {len(estimate.strata):,} strata" if len(estimate.strata) > 1 else "the order"
         return f"{estimate.provider}: no estimate yet: nothing of {what} is covered"

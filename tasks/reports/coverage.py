@@ -104,17 +104,24 @@ def _place(connection: duckdb.DuckDBPyConnection, part: PlannedPart, answers: st
     is_stratified = any(each.stratum is not None for each in part.strata)
     stratum = "stratum" if is_stratified else f"'{_EVERYTHING}'"
     version = "version_of(version_id, etag, size_bytes, last_modified)"
-    named = [
-        f"SELECT question_of('{part.provider}', {version}, url) AS question, {stratum} AS stratum,"
-        f" visiting_of({version}, url) AS visiting FROM {rows}"
-        for rows in (
-            *([read_parquet_sql(part.shards)] if part.shards else []),
-            f"{read_parquet_sql(part.skipped)} WHERE reason = '{_ALREADY_ANSWERED}'"
-            f" AND (provider IS NULL OR provider = '{part.provider}')",
+
+    def named(question: str, rows: str) -> str:
+        return (
+            f"SELECT {question} AS question, {stratum} AS stratum,"
+            f" visiting_of({version}, url) AS visiting FROM {rows}"
+        )
+
+    answered = f"reason = '{_ALREADY_ANSWERED}' AND (provider IS NULL OR provider = '{part.provider}')"
+    objects = [
+        named(
+            f"question_of('{part.provider}', {version}, url)",
+            f"{read_parquet_sql(part.skipped)} WHERE {answered}",
         )
     ]
+    if part.shards:
+        objects.append(named("question_id::UUID", read_parquet_sql(part.shards)))
     connection.execute(
-        f"CREATE TEMP TABLE placed AS WITH named AS ({' UNION ALL '.join(named)}),"
+        f"CREATE TEMP TABLE placed AS WITH named AS ({' UNION ALL '.join(objects)}),"
         " kept AS (SELECT named.* FROM named JOIN planned USING (stratum)"
         " WHERE first_left IS NULL OR visiting < first_left::UUID),"
         " answer AS (SELECT question_id::UUID AS question, {'is_final':"

@@ -115,14 +115,20 @@ def estimate_share(
     share = sum(each.selected * marked_in(each) / each.covered for each in strata) / assessable
     share = min(share, 1.0)  # sums of equal parts may differ in their last digit
     marked = sum(map(marked_in, strata))
-    if all(each.covered == each.selected for each in strata):
+    assessed = sum(each.assessed for each in strata)
+    unseen = sum(each.selected - each.covered for each in strata)
+    if not unseen:
         return Share(marked, share, None, None)
-    size = _effective_size(strata, marked_in, share, assessable)
+    one_look = wilson(share, _effective_size(strata, marked_in, share, assessable), confidence)
     return Share(
         marked,
         share,
         _at_any_time(strata, marked_in, confidence),
-        wilson(share, size, confidence) if math.isfinite(size) else Interval(share, share),
+        # What was found is there, and what was found to be otherwise stays so.
+        Interval(
+            max(one_look.low, marked / (unseen + assessed)),
+            min(one_look.high, (unseen + marked) / (unseen + assessed)),
+        ),
     )
 
 
@@ -143,8 +149,6 @@ def expected_intervals(
         drawn += covered
         strata.append(StratumCounts(None, selected, covered, covered, marked, marked))
     size = _size_by_weights(strata, sum(selected for selected, _ in draws))
-    if not math.isfinite(size):
-        return Interval(share, share), Interval(share, share)
     return wilson(share, size, confidence), _at_any_time(strata, lambda each: each.high, confidence)
 
 
@@ -190,7 +194,9 @@ def _effective_size(
     Of a simple random sample without replacement: the assessed objects, times (N - 1) / (N - n). Of strata:
     the lesser of two numbers. One is p (1 - p) over the linearised variance of the ratio estimator, which
     knows how strata differ. The other takes each stratum to have the overall share (Kish's, from the weights
-    alone), and keeps strata in which nothing was found by chance from making the interval too short.
+    alone). Where marked objects are rare a large stratum often shows none, and the first number alone would
+    call that certainty: of the samples in tests/spec/test_estimates.py its intervals hold the truth in 38 to
+    73 of 100 instead of 95.
 
     Source:  Wilson's interval with an effective size: C. Franco, R. J. A. Little, T. A. Louis, E. V. Slud,
              "Comparative study of confidence intervals for proportions in complex sample surveys", J. Survey

@@ -158,6 +158,7 @@ def test_prefect_shows_progress_for_each_provider_and_a_summary(again: Telling) 
     (summary,) = [each["data"] for each in mine if each["type"] == "markdown"]
     assert f"{OBJECTS - 3} asked" in summary
     assert "Simulated" in summary
+    assert f"tencent: complete, all {OBJECTS} objects are covered: {OBJECTS} assessed" in summary
 
 
 def test_invariant_8_what_prefect_shows_names_no_object_and_holds_no_credential(again: Telling) -> None:

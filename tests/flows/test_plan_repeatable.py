@@ -46,12 +46,23 @@ def drafted(folder: Path, home: str, more: str = "", run_id: str = "a-run") -> d
     return asyncio.run(story())
 
 
-@pytest.mark.parametrize("more", ["", 'sample = "40%"', "sample = 5", 'exclude = ["*3.jpg"]'])
+@pytest.mark.parametrize(
+    "more",
+    [
+        "",
+        'sample = "40%"',
+        "sample = 5",
+        'exclude = ["*3.jpg"]',
+        'sample = 7\nstrata = "prefix:1"\nallocation = "equal"',
+        'sample = "30%"\nstrata = "prefix:1"',
+    ],
+)
 def test_invariant_9_the_same_spec_and_bucket_give_the_same_plan_byte_for_byte(
     tmp_path: Path, more: str
 ) -> None:
     """Whatever the run is called and wherever its home is."""
     folder_of_faces(tmp_path / "source", 20)
+    folder_of_faces(tmp_path / "source" / "a folder", 6)
     first = drafted(tmp_path, "first", more, "monday")
     second = drafted(tmp_path, "second", more, "tuesday")
     assert sorted(first) == sorted(second)

@@ -25,7 +25,7 @@ from tasks.records.encoding import from_bytes, to_bytes
 from tasks.records.journal import Journal, JournalFailed
 from tasks.records.ledger import AlreadySettled
 from tasks.records.lock import RunLock
-from tasks.records.queries import read_tallies
+from tasks.records.queries import read_answers, read_tallies
 
 REPOSITORY = Path(__file__).parents[2]
 RUN = "20261120T180712Z-3f9a"
@@ -455,6 +455,32 @@ async def test_counts_can_be_read_while_the_run_goes_on(path: Path) -> None:
     async with Journal(path, RUN) as journal:
         await journal.settle(a_verdict(1))
         assert (await asyncio.to_thread(read_tallies, path))[TENCENT].settled == 1
+
+
+@pytest.mark.anyio
+async def test_answers_can_be_read_while_the_run_goes_on_in_slices(path: Path) -> None:
+    """By a process that does not hold the journal, such as `status`."""
+    answers = [a_verdict(number) for number in range(7)]
+    async with Journal(path, RUN) as journal:
+        await asyncio.gather(*(journal.settle(each) for each in answers))
+        slices = await asyncio.to_thread(lambda: list(read_answers(path, slice_rows=3)))
+    assert [len(rows) for rows in slices] == [3, 3, 1]
+    assert sorted((row for rows in slices for row in rows), key=lambda row: row.settled_at) == answers
+
+
+def test_answers_of_no_journal_are_refused_with_its_name(path: Path) -> None:
+    with pytest.raises(UsageError, match=str(path)):
+        list(read_answers(path))
+
+
+@pytest.mark.anyio
+async def test_a_damaged_answer_is_refused_with_the_journals_name(path: Path) -> None:
+    async with Journal(path, RUN) as journal:
+        await journal.settle(a_verdict(1))
+    with contextlib.closing(sqlite3.connect(path)) as sql, sql:
+        sql.execute("UPDATE bodies SET body = CAST(x'00000000' || substr(body, 5) AS BLOB)")
+    with pytest.raises(UsageError, match=f"{path} cannot be read: an answer's checksum"):
+        list(read_answers(path))
 
 
 @pytest.mark.anyio

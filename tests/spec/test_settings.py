@@ -404,6 +404,32 @@ def test_anything_else_is_no_sample(sample: object) -> None:
     assert refusal(source__sample=sample).startswith("source.sample")
 
 
+@pytest.mark.parametrize(("strata", "depth"), [("prefix:1", 1), ("prefix:20", 20), ("column", None)])
+def test_strata_are_folders_or_a_column(strata: str, depth: int | None) -> None:
+    source = spec_of(data(source__strata=strata, source__allocation="equal"), "kyc.toml").source
+    assert (source.strata, source.strata_depth, source.allocation) == (strata, depth, "equal")
+
+
+def test_without_strata_there_is_no_depth_and_no_allocation() -> None:
+    source = spec_of(data(), "kyc.toml").source
+    assert (source.strata, source.strata_depth, source.allocation) == (None, None, None)
+
+
+@pytest.mark.parametrize("strata", ["prefix", "prefix:0", "prefix:21", "prefix:1.5", "columns", "", 1])
+def test_anything_else_makes_no_strata(strata: object) -> None:
+    assert refusal(source__strata=strata).startswith("source.strata: ")
+
+
+def test_an_allocation_is_one_of_two() -> None:
+    said = refusal(source__strata="column", source__allocation="neyman")
+    assert said == "source.allocation: input should be 'proportional' or 'equal'"
+
+
+def test_an_allocation_without_strata_is_refused() -> None:
+    said = refusal(source__allocation="equal")
+    assert said == "source.allocation shares a sample among strata: add source.strata"
+
+
 def test_a_time_needs_a_zone() -> None:
     assert refusal(source__modified_after=datetime(2024, 1, 1)).startswith("source.modified_after: ")  # noqa: DTZ001
 
