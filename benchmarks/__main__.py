@@ -1,6 +1,6 @@
-"""`python -m benchmarks`: every benchmark in order. Quiet the machine first; takes about 15 minutes."""
+"""`python -m benchmarks`: every benchmark in order. Quiet the machine first; takes about 25 minutes."""
 
-from benchmarks import calls, lanes, throughput
+from benchmarks import calls, lanes, reuse, throughput
 
-for each in (calls, lanes, throughput):
+for each in (calls, lanes, throughput, reuse):
     each.main()

@@ -133,9 +133,8 @@ class Service(ABC):
             body = await web_request.read()
             reply = control.answer(self, web_request.method, target.path, target.query, body)
             return (await listening.deliver(web_request, reply, now))[0]
-        if (
-            web_request.method == "HEAD"
-        ):  # somebody looks who is there: no call of the API, so none in the log
+        if web_request.method == "HEAD":
+            # Somebody looks who is there: no call of the API, so none in the log.
             return (await listening.deliver(web_request, Reply(200, b""), now))[0]
         call = self.log.open(now, arrived_monotonic, web_request.method)
         try:

@@ -16,7 +16,8 @@ from tasks.records.unpacked import Unpacked
 
 
 def earlier_parts(home: Home, provider: Provider, run_id: str) -> list[Path]:
-    """What this machine's folder of the home holds of the provider's verdicts in runs other than this one."""
+    """The parts of the provider's verdicts in runs other than this one, on this machine."""
+    home.refresh(f"verdicts/provider={provider}")
     parts = home.paths(f"verdicts/provider={provider}/run=*/*.parquet")
     return [part for part in parts if part.parent.name != f"run={run_id}"]
 

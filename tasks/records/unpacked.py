@@ -1,6 +1,6 @@
 """Single rows of Parquet parts, at hand: a row group is unpacked once, and its rows are then read one by one.
 
-Parquet is made to be read by the column. One row of a group of 50,000 takes 80 ms, each time; unpacked into
+Parquet is made to be read by the column. One row of a group of 50,000 takes 100 ms, each time; unpacked into
 small record batches it takes 0.6 ms, and unpacking the group took 0.5 s. Measured by `benchmarks/reuse.py`.
 """
 

@@ -109,9 +109,9 @@ async def _ask(
             may_be_billed = isinstance(error, Unavailable) and error.in_doubt
             line.journal.come_home(question.question_id, is_free=not may_be_billed)
             if isinstance(error, Refused):
-                await line.admit(line.provider, line.detector.simulated)
+                await line.accept(line.provider, line.detector.simulated)
             raise
-        await line.admit(line.provider, line.detector.simulated)
+        await line.accept(line.provider, line.detector.simulated)
         return answer
 
     while True:

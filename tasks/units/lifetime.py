@@ -101,7 +101,7 @@ async def open_run(home: Home, run_id: str, given: Budget = AS_IT_IS) -> AsyncIt
                 code_version=str(record.versions["facesweep"]),
                 recorded=run.count,
                 held=held,
-                admit=origin.admit,
+                accept=origin.accept,
                 earlier=await _earlier_answers(stack, run, provider),
             )
 
@@ -163,7 +163,6 @@ async def _earlier_answers(
     """What earlier runs were told; None where there were none, nobody is asked, or all are asked again."""
     if run.record.reask is not None or not run.totals.providers[provider].asked:
         return None
-    await asyncio.to_thread(run.home.refresh, f"verdicts/provider={provider}")
     if not await asyncio.to_thread(earlier_parts, run.home, provider, run.run_id):
         return None
     tell(Progress("looking through earlier verdicts"))

@@ -26,7 +26,8 @@ from tasks.providers.aliyun.signing import canonical_query
 from tasks.providers.aliyun.wire import query_parameters
 from tasks.providers.credentials import Keys, KeySource, fixed_keys
 from tasks.providers.detector import ComposedRequest, Detector, new_order_no
-from tasks.providers.exchange import MAX_REPLY_BYTES, Timeouts
+from tasks.providers.endpoints import Endpoint
+from tasks.providers.exchange import MAX_REPLY_BYTES, Timeouts, is_emulated
 from tasks.providers.tencent.client import TencentDetector
 from tests.contract.emulator_process import RunningEmulators, running_emulators
 
@@ -143,6 +144,24 @@ async def test_what_an_emulator_says_can_never_pass_for_a_real_verdict(
     answer = await detector.ask(detector.compose(picture()), order_no())
     assert answer.simulated
     assert detector.simulated
+
+
+@BOTH
+async def test_an_emulator_is_known_by_a_look_that_is_no_call(
+    name: str, emulators: RunningEmulators, session: aiohttp.ClientSession
+) -> None:
+    assert await is_emulated(session, Endpoint.parse(emulators.urls[name])) is True
+    assert emulators.calls(name) == []
+
+
+async def test_where_nobody_answers_it_stays_open_whether_that_is_an_emulator(
+    session: aiohttp.ClientSession,
+) -> None:
+    """A closed port, and one that takes the connection and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert await is_emulated(session, Endpoint.parse(address), patience_s=0.1) is None
+    assert await is_emulated(session, Endpoint.parse(address)) is None
 
 
 @BOTH

@@ -15,7 +15,7 @@ from tests.contract.emulator_process import RunningEmulators
 from tests.contract.store_servers import Moto, running_moto
 from tests.flows import verdict_rows
 from tests.flows.faces import both, face
-from tests.flows.in_process import asked_about, put, sweep, sweep_again, write_spec
+from tests.flows.in_process import asked_about, go_on, put, sweep, sweep_again, write_spec
 
 pytestmark = pytest.mark.anyio
 
@@ -172,7 +172,7 @@ async def test_a_reason_to_ask_again_holds_for_the_retry_of_what_failed(
     assert {row["asked_because"] for row in retried.values()} == {"reask"}
 
 
-async def test_invariant_10_a_run_leaves_nothing_of_its_index_in_the_home(
+async def test_invariant_10_a_run_leaves_nothing_of_its_index_in_the_home_and_makes_it_anew_when_resumed(
     tmp_path: Path, emulators: RunningEmulators
 ) -> None:
     spec = write_spec(
@@ -180,11 +180,20 @@ async def test_invariant_10_a_run_leaves_nothing_of_its_index_in_the_home(
         source={"url": "source"},
         tencent={"qps": 50, "endpoint": emulators.tencent_url},
     )
-    put(tmp_path / "source", a=face(1))
+    source = tmp_path / "source"
+    put(source, a=face(1))
     await sweep(spec, "first")
-    put(tmp_path / "source", b=face(1))
+    put(source, b=face(1), c=face(2))
     emulators.script("tencent", fault="code", code="UnauthorizedOperation.Arrears", times=None)
-    put(tmp_path / "source", c=face(2))
     with pytest.raises(Denied, match="Arrears"):
         await sweep(spec, "second")
+    assert list((tmp_path / "home" / ".staging").iterdir()) == []
+
+    emulators.reset()
+    await go_on(spec, "second")
+    assert asked_about(emulators) == hashed(face(2))
+    assert {key: row["outcome"] for key, row in rows(tmp_path / "home", "second").items()} == {
+        "b.jpg": "reused",
+        "c.jpg": "scored",
+    }
     assert list((tmp_path / "home" / ".staging").iterdir()) == []
