@@ -97,6 +97,7 @@ def test_every_fact_of_an_object_survives(tmp_path: Path) -> None:
         "last_modified": NOON,
         "subject_id": None,
         "stratum": None,
+        "absent": None,
     }
 
 
