@@ -52,7 +52,9 @@ async def _check_source(spec: Spec) -> Check:
                 found = await asyncio.to_thread(find_object, source, bucket, MOST_FETCHED_BYTES, Path(folder))
             if found is None:
                 where = source.inventory or source.url
-                return Check("source", is_well=False, sentence=f"{where} can be read but names nothing")
+                return Check(
+                    "source", is_well=False, sentence=f"{where} can be read but names nothing that is there"
+                )
             await bucket.fetch(found, MOST_FETCHED_BYTES)
     except FacesweepError as error:
         return Check("source", is_well=False, sentence=f"{source.url}: {error}")

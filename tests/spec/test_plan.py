@@ -146,7 +146,9 @@ def make_plan(tmp_path: Path) -> MakePlan:
         out = folder / "plans" / "run=1"
         if again:
             return Plan(out, plan_again(verdict_files, *again, sizes, out, reask=reask))
-        files = parquet(folder / "listings/run=z", listing, LISTING)
+        has_absent = any("absent" in row for rows in listing for row in rows)
+        schema = LISTING.append(pa.field("absent", pa.string())) if has_absent else LISTING
+        files = parquet(folder / "listings/run=z", listing, schema)
         return Plan(out, plan(files, verdict_files, sizes, Selection(**selection), out, reask=reask))
 
     return make
@@ -224,6 +226,27 @@ def test_each_reason_to_skip_is_given(make_plan: MakePlan) -> None:
 
     assert made.reasons() == rows
     assert made.keys() == ["asked.jpg"]
+
+
+def test_what_a_list_named_and_nobody_found_is_skipped_as_that(make_plan: MakePlan) -> None:
+    """Nothing is known of it but its name, and it takes no place in a sample, a limit or an estimate."""
+    unknown = {"etag": None, "size_bytes": None, "last_modified": None}
+    rows = [
+        listed("gone.jpg", absent="gone", **unknown),
+        listed("denied.jpg", absent="denied", **unknown),
+        *({**row, "absent": None} for row in images(3)),
+    ]
+
+    made = make_plan(rows, limit=3, min_bytes=1, exclude=("gone*",), modified_after=NOON)
+
+    assert made.reasons() == {"gone.jpg": "gone", "denied.jpg": "denied"}
+    assert sorted(made.keys()) == ["0.jpg", "1.jpg", "2.jpg"]
+    assert made.totals.providers[TENCENT].listed == 5
+    assert made.totals.providers[TENCENT].skipped == {"denied": 1, "gone": 1}
+
+
+def test_a_listing_of_an_earlier_version_has_nothing_absent(make_plan: MakePlan) -> None:
+    assert make_plan(images(2)).reasons() == {}
 
 
 def test_the_first_reason_that_applies_is_the_one_given(make_plan: MakePlan) -> None:

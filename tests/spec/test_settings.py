@@ -123,6 +123,39 @@ def test_a_path_in_somebodys_home_is_found(tmp_path: Path, monkeypatch: pytest.M
     assert spec.source.url == str(tmp_path / "me" / "selfies")
 
 
+def test_an_inventory_is_found_from_the_specs_own_folder(tmp_path: Path) -> None:
+    text = LEAST.replace('url = "selfies"', 'url = "s3://kyc"\ninventory = "lists/today.csv"')
+    assert read_spec(written(tmp_path, text)).source.inventory == str(tmp_path / "lists/today.csv")
+
+
+def test_the_inventory_of_a_bucket_is_left_as_it_is(tmp_path: Path) -> None:
+    text = LEAST.replace('url = "selfies"', 'url = "s3://kyc"\ninventory = "s3://inv/a/manifest.json"')
+    assert read_spec(written(tmp_path, text)).source.inventory == "s3://inv/a/manifest.json"
+
+
+def test_the_columns_of_an_inventory_may_be_named() -> None:
+    columns = {"url": "object_url", "subject_id": "user", "stratum": "branch"}
+    source = spec_of(data(source__inventory="/list.csv", source__columns=columns), "kyc.toml").source
+    assert source.column_names == columns
+    assert refusal(source__inventory="/list.csv", source__columns={"subject": "user"}) == (
+        "source.columns.subject: unknown key; did you mean 'subject_id'?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("columns", {"url": "object_url"}),
+        ("inventory_endpoint_url", "http://127.0.0.1:9000"),
+        ("inventory_region", "eu-west-1"),
+    ],
+)
+def test_how_to_read_an_inventory_means_nothing_without_one(key: str, value: object) -> None:
+    assert refusal(**{f"source__{key}": value}) == (
+        f"source.{key} says how to read an inventory: add source.inventory"
+    )
+
+
 # --- unknown and missing keys ---
 
 
@@ -239,12 +272,14 @@ def test_a_password_in_an_endpoint_that_is_none_is_not_repeated(endpoint: str) -
     assert "hunter2" not in refusal(providers__tencent__endpoint=endpoint)
 
 
-def test_a_password_in_the_endpoint_of_the_source_is_refused_and_not_repeated() -> None:
-    assert "hunter2" not in refusal(source__endpoint_url="https://me:hunter2@host")
+@pytest.mark.parametrize("key", ["source__endpoint_url", "source__inventory_endpoint_url"])
+def test_a_password_in_the_endpoint_of_the_source_is_refused_and_not_repeated(key: str) -> None:
+    assert "hunter2" not in refusal(**{key: "https://me:hunter2@host"})
 
 
 def test_a_password_in_the_url_of_the_source_never_reaches_the_run_record() -> None:
-    spec = spec_of(data(source__url="s3://me:hunter2@kyc/selfies"), "kyc.toml")
+    inventory = "s3://me:hunter2@inv/manifest.json"
+    spec = spec_of(data(source__url="s3://me:hunter2@kyc/selfies", source__inventory=inventory), "kyc.toml")
     assert "hunter2" not in str(clean_spec(spec.as_json()))
 
 
