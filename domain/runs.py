@@ -94,3 +94,4 @@ class Progress:
     phase: str  # listing | planning | asking | publishing
     listed: int = 0
     providers: tuple[ProviderProgress, ...] = ()
+    trouble: str | None = None  # why answers cannot be published just now; the journal keeps them

@@ -80,7 +80,8 @@ class ProgressDisplay:
 def _plain(progress: Progress) -> list[str]:
     if not progress.providers:
         return [f"{progress.phase}: {progress.listed:,} objects" if progress.listed else progress.phase]
-    return [
+    trouble = [] if progress.trouble is None else [progress.trouble]
+    return trouble + [
         f"{progress.phase}: {each.provider} {each.settled:,} of {each.asked:,} settled ({_counts(each)}), "
         f"{each.rate_per_s:.2f}/s of {each.cap_per_s}/s, {each.throttled:,} throttled, "
         f"{_left(each)} left{_spent(each)}"
@@ -101,7 +102,8 @@ def _drawn(progress: Progress) -> RenderableType:
             f"{_left(each)} left{_spent(each)}",
         )
         table.add_row("", Text(_counts(each), style="dim"), "", f"{each.throttled:,} throttled", "")
-    return Group(Text(progress.phase, style="dim"), table)
+    trouble = Text(progress.trouble or "", style="yellow")
+    return Group(Text(progress.phase, style="dim"), table, *([trouble] if progress.trouble else []))
 
 
 def _counts(each: ProviderProgress) -> str:

@@ -19,7 +19,7 @@ from tasks.candidates import Estimate, PlanTotals, Selection, estimate, plan, pl
 from tasks.candidates.selection import DEFAULT_INCLUDE
 from tasks.records import run_record
 from tasks.records.balance import Tally
-from tasks.records.home import Home
+from tasks.records.home import Home, HomeUnwritable
 from tasks.records.lock import RunLock
 from tasks.records.run_record import RunRecord, books_of
 from tasks.settings import Spec
@@ -100,17 +100,19 @@ async def draft_audit(
         await asyncio.to_thread(_check_finished, home, run_id)
     with home.staging() as folder:
         bucket = open_bucket(parse_location(source.url), source.endpoint_url, source.region)
-        await asyncio.to_thread(write_listing, _told(bucket.list_batches()), folder / "listing")
+        with _written_to(folder / "listing"):
+            await asyncio.to_thread(write_listing, _told(bucket.list_batches()), folder / "listing")
         tell(Progress("planning"))
         await asyncio.to_thread(home.refresh, "verdicts")
-        totals = await asyncio.to_thread(
-            plan,
-            sorted((folder / "listing").glob("*.parquet")),
-            home.paths("verdicts/provider=*/run=*/*.parquet"),
-            _shard_sizes(spec),
-            selection,
-            folder / "plan",
-        )
+        with _written_to(folder / "plan"):
+            totals = await asyncio.to_thread(
+                plan,
+                sorted((folder / "listing").glob("*.parquet")),
+                home.paths("verdicts/provider=*/run=*/*.parquet"),
+                _shard_sizes(spec),
+                selection,
+                folder / "plan",
+            )
         yield _draft(home, spec, run_id, folder, totals)
 
 
@@ -127,14 +129,15 @@ async def draft_retry(home: Home, run_id: str, outcomes: Collection[Outcome]) ->
     with home.staging() as folder:
         tell(Progress("planning"))
         await asyncio.to_thread(home.refresh, "verdicts")
-        totals = await asyncio.to_thread(
-            plan_again,
-            home.paths("verdicts/provider=*/run=*/*.parquet"),
-            run_id,
-            outcomes,
-            _shard_sizes(spec),
-            folder / "plan",
-        )
+        with _written_to(folder / "plan"):
+            totals = await asyncio.to_thread(
+                plan_again,
+                home.paths("verdicts/provider=*/run=*/*.parquet"),
+                run_id,
+                outcomes,
+                _shard_sizes(spec),
+                folder / "plan",
+            )
         yield _draft(home, spec, None, folder, totals, retry_of=run_id)
 
 
@@ -177,6 +180,15 @@ def _adopt(draft: Draft) -> RunRecord:
     )
     run_record.save(home, record)
     return record
+
+
+@contextmanager
+def _written_to(place: Path) -> Iterator[None]:
+    """Raises HomeUnwritable, naming the place, where the system refuses what is written in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise HomeUnwritable(f"{place} cannot be written: {error.strerror or error}") from None
 
 
 def _draft(

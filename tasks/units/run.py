@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from domain.errors import FacesweepError, Stopped
+from domain.errors import FacesweepError, Stopped, UsageError
 from domain.runs import Progress, ProviderProgress, RunStatus, Shard
 from domain.verdicts import Outcome, Provider, Verdict
 from tasks.candidates import PlanTotals, read_shard, shard_path
 from tasks.records import parts, run_record
 from tasks.records.balance import Tally, explain
-from tasks.records.home import Home, HomeUnwritable
+from tasks.records.home import Home
 from tasks.records.journal import Journal
 from tasks.records.run_record import RunRecord, books_of
 from tasks.settings import Spec
@@ -54,6 +54,7 @@ class OpenRun:
         }
         self._costs = {provider: tally.cost for provider, tally in tallies.items()}
         self._publishing = {provider: asyncio.Lock() for provider in totals.providers}
+        self._trouble: str | None = None
 
     @property
     def run_id(self) -> str:
@@ -81,6 +82,7 @@ class OpenRun:
                 )
                 for provider, totals in self.totals.providers.items()
             ),
+            self._trouble,
         )
 
     async def detect(self, detect_shard: DetectShard) -> None:
@@ -118,14 +120,23 @@ class OpenRun:
             raise ends[0]
 
     async def detect_shard(self, shard: Shard) -> None:
-        """One shard: every open question to its final row, then published.
+        """One shard: every open question to its final row, then published, if the home takes it just now.
+
+        What it does not take is in the journal, and published with a later shard or at the end: a home that
+        refuses for an hour must not end a run of days.
 
         Raises:
             As `detect`.
         """
         path = shard_path(self.home.path(f"plans/run={self.run_id}"), shard)
         await stream(self.lines[shard.provider], read_shard(path))
-        await self.publish(shard.provider)
+        try:
+            await self.publish(shard.provider)
+        except UsageError as refusal:
+            self._trouble = f"not published yet: {refusal}"
+            tell(self.progress())
+        else:
+            self._trouble = None
 
     async def publish(self, provider: Provider | None = None) -> None:
         """What is settled and not published yet becomes Parquet parts of the home.
@@ -208,7 +219,7 @@ class OpenRun:
                 tell(self.progress())
                 told += 1
                 if told % round(SAVE_EVERY_S / TELL_EVERY_S) == 0:
-                    with contextlib.suppress(HomeUnwritable):  # the journal has what matters; it may heal
+                    with contextlib.suppress(UsageError):  # the journal has what matters; it may heal
                         await self.save(RunStatus.RUNNING)
                 await asyncio.sleep(TELL_EVERY_S)
 

@@ -88,6 +88,11 @@ class Stable:
             text=True,
         )
 
+    @property
+    def process_id(self) -> int:
+        """Of the process that forks the drivers."""
+        return self._driver.pid
+
     def drive(self, **task: Any) -> Victim:
         """A process that does `task`; see tests.chaos.driver."""
         said = self._new_file("units")

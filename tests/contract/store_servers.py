@@ -130,9 +130,14 @@ class RunningOss:
         sign = oss2.ProviderAuthV4 if region else oss2.ProviderAuth
         return oss2.Bucket(sign(oss_credentials(secret)), self.url, bucket, region=region, connect_timeout=10)
 
-    def fault(self, bucket: str, key: str, kind: str, times: int | None = None) -> None:
+    def fault(self, bucket: str, key: str, kind: str, times: int | None = None, method: str = "GET") -> None:
         """Make requests for this object go wrong; kinds: emulators.oss_server.FAULTS."""
-        told = {"bucket": bucket, "key": key, "kind": kind, "times": times}
+        told = {"bucket": bucket, "key": key, "kind": kind, "times": times, "method": method}
+        self._control("POST", "faults", told)
+
+    def refuse(self, bucket: str, prefix: str, kind: str, times: int | None = None) -> None:
+        """Take no object whose key starts so: `deny` it, or ask to `slow_down`."""
+        told = {"bucket": bucket, "prefix": prefix, "kind": kind, "times": times, "method": "PUT"}
         self._control("POST", "faults", told)
 
     def heal(self) -> None:
