@@ -33,7 +33,6 @@ CASES = [(BEST_WAY, story) for story in SAID]
 CASES += [(BOUND, story) for story in ("while_asking", "for_the_listing") if BEST_WAY != BOUND]
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("way", "story"), CASES)
 def test_invariant_3_a_full_disk_stops_the_run_with_a_sentence_and_loses_nothing(
     way: str, story: str, tmp_path: Path, prefect_url: str
