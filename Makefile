@@ -1,13 +1,14 @@
 # make demo   fresh clone → the main job, with emulated providers and no account
 # make test   fresh clone → the whole test suite
 # make check  lint, format, types and import contracts
+# make chaos  200 kills of runs at moments of every kind, and a table of what became of them (10 to 15 minutes)
 # make bench  the figures of the README, measured again (minutes; nothing else should run)
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo env test check bench lock clean
+.PHONY: demo env test check chaos bench lock clean
 
 demo: env
 	$(BIN)/facesweep demo
@@ -20,6 +21,9 @@ check: .venv/dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+chaos: .venv/dev
+	$(BIN)/python -m tests.chaos
 
 bench: .venv/dev
 	$(BIN)/python -m benchmarks

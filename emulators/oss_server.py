@@ -178,7 +178,9 @@ class OssServer:
 
     def _take_fault(self, method: str, bucket: str, key: str) -> str:
         for fault in self._faults:
-            if fault.get("method", "GET") == method and ((fault["bucket"], fault["key"]) == (bucket, key)):
+            prefix = fault.get("prefix")
+            is_meant = key.startswith(str(prefix)) if prefix is not None else fault["key"] == key
+            if fault.get("method", "GET") == method and fault["bucket"] == bucket and is_meant:
                 left = fault["times"]
                 if isinstance(left, int):
                     fault["times"] = left - 1
@@ -191,7 +193,11 @@ class OssServer:
         return time.time() + self._clock_offset_s
 
     async def _control(self, request: web.BaseRequest, name: str) -> web.Response:
-        """`faults`: POST one, DELETE all; `clock`: POST an offset; `requests`: GET or DELETE."""
+        """`faults`: POST one, DELETE all; `clock`: POST an offset; `requests`: GET or DELETE.
+
+        A fault meets requests of a `method` (GET where none is said) for one `key` of a `bucket`, or for
+        every key that starts with a `prefix`, so many `times` or, without, until all are deleted.
+        """
         told = json.loads(await request.content.read() or b"{}")
         match request.method, name:
             case "POST", "faults" if told.get("kind") in FAULTS:

@@ -84,7 +84,8 @@ class ProgressDisplay:
 def _plain(progress: Progress) -> list[str]:
     if not progress.providers:
         return [f"{progress.phase}: {progress.listed:,} objects" if progress.listed else progress.phase]
-    lines = [
+    trouble = [] if progress.trouble is None else [progress.trouble]
+    lines = trouble + [
         f"{progress.phase}: {each.provider} {each.settled:,} of {each.asked:,} settled ({_counts(each)}), "
         f"{each.rate_per_s:.2f}/s of {each.cap_per_s}/s, {each.throttled:,} throttled, "
         f"{_left(each)} left{_spent(each)}"
@@ -106,8 +107,9 @@ def _drawn(progress: Progress) -> RenderableType:
             f"{_left(each)} left{_spent(each)}",
         )
         table.add_row("", Text(_counts(each), style="dim"), "", f"{each.throttled:,} throttled", "")
+    trouble = [Text(progress.trouble, style="yellow")] if progress.trouble else []
     below = [Text(line, style="dim") for line in _budget_left(progress)]
-    return Group(Text(progress.phase, style="dim"), table, *below)
+    return Group(Text(progress.phase, style="dim"), table, *below, *trouble)
 
 
 def _budget_left(progress: Progress) -> list[str]:

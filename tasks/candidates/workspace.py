@@ -2,6 +2,8 @@
 
 # ruff: noqa: S608 - what is put into these statements are names of our own, and quoted literals
 
+import errno
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +28,7 @@ def workspace(
     `.plan-…` next to it, removed at the end whatever happens.
 
     Raises:  FileExistsError: `out_dir` is not empty.  UsageError: its path holds a "?".
+             OSError: there is no room, or the disk is broken.
     """
     if "?" in str(out_dir):
         raise UsageError(
@@ -51,8 +54,18 @@ def workspace(
             for statement in macros():
                 connection.execute(statement)
             yield connection, Path(folder)
+        except duckdb.Error as error:
+            raise _as_the_system_says(error) from None
         finally:
             connection.close()
+
+
+def _as_the_system_says(error: duckdb.Error) -> Exception:
+    """The operating system's refusal behind an error of DuckDB, which gives its words and not its number."""
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS):
+        if os.strerror(number) in str(error):
+            return OSError(number, os.strerror(number))
+    return error
 
 
 def open_parquet(

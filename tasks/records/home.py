@@ -40,7 +40,7 @@ class Blobs(Protocol):
 
 
 class HomeUnwritable(UsageError):
-    """A file cannot be put into the home: no permission, no space, no such place; names the path."""
+    """A file cannot be put into the home: no permission, no space, no such place; names where."""
 
 
 class Home:
@@ -128,7 +128,10 @@ class Home:
             files = sorted(each for each in staged.rglob("*") if each.is_file())
             for each in files if staged.is_dir() else [staged]:
                 inner = "/".join((relative, *each.relative_to(staged).parts))
-                self._blobs.put_file(self._prefix + inner, each)
+                try:
+                    self._blobs.put_file(self._prefix + inner, each)
+                except UsageError as refusal:
+                    raise HomeUnwritable(str(refusal)) from None
         try:
             put_in_place(staged, target)
         except OSError as error:

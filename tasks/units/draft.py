@@ -28,7 +28,7 @@ from tasks.candidates import (
 from tasks.candidates.selection import DEFAULT_INCLUDE
 from tasks.records import run_record
 from tasks.records.balance import Tally
-from tasks.records.home import Home
+from tasks.records.home import Home, HomeUnwritable
 from tasks.records.lock import RunLock
 from tasks.records.run_record import RunRecord, books_of
 from tasks.settings import Spec
@@ -117,20 +117,22 @@ async def draft_audit(
         await asyncio.to_thread(_check_finished, home, records, run_id)
     await refuse_to_mix(home, spec, records)
     with home.staging() as folder:
-        inventory = await list_source(source, folder)
+        with _written_to(folder / "listing"):
+            inventory = await list_source(source, folder)
         tell(Progress("planning"))
         await asyncio.to_thread(home.refresh, "verdicts")
         second = second_of(spec)
-        totals = await asyncio.to_thread(
-            plan,
-            sorted((folder / "listing").glob("*.parquet")),
-            home.paths("verdicts/provider=*/run=*/*.parquet"),
-            {provider: size for provider, size in shard_sizes(spec).items() if provider is not second},
-            selection,
-            folder / "plan",
-            strategy_of(spec),
-            reask=reask is not None,
-        )
+        with _written_to(folder / "plan"):
+            totals = await asyncio.to_thread(
+                plan,
+                sorted((folder / "listing").glob("*.parquet")),
+                home.paths("verdicts/provider=*/run=*/*.parquet"),
+                {provider: size for provider, size in shard_sizes(spec).items() if provider is not second},
+                selection,
+                folder / "plan",
+                strategy_of(spec),
+                reask=reask is not None,
+            )
         yield replace(_draft(home, spec, run_id, folder, totals, reask=reask), inventory=inventory)
 
 
@@ -150,15 +152,16 @@ async def draft_retry(home: Home, run_id: str, outcomes: Collection[Outcome]) ->
     with home.staging() as folder:
         tell(Progress("planning"))
         await asyncio.to_thread(home.refresh, "verdicts")
-        totals = await asyncio.to_thread(
-            plan_again,
-            home.paths("verdicts/provider=*/run=*/*.parquet"),
-            run_id,
-            outcomes,
-            shard_sizes(spec),
-            folder / "plan",
-            reask=record.reask is not None,
-        )
+        with _written_to(folder / "plan"):
+            totals = await asyncio.to_thread(
+                plan_again,
+                home.paths("verdicts/provider=*/run=*/*.parquet"),
+                run_id,
+                outcomes,
+                shard_sizes(spec),
+                folder / "plan",
+                reask=record.reask is not None,
+            )
         yield _draft(home, spec, None, folder, totals, retry_of=run_id, reask=record.reask)
 
 
@@ -203,6 +206,15 @@ def _adopt(draft: Draft) -> RunRecord:
     record = with_budget(record, draft.spec.budget.bounds)
     run_record.save(home, record)
     return record
+
+
+@contextmanager
+def _written_to(place: Path) -> Iterator[None]:
+    """Raises HomeUnwritable, naming the place, where the system refuses what is written in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise HomeUnwritable(f"{place} cannot be written: {error.strerror or error}") from None
 
 
 def _draft(

@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from domain.errors import FacesweepError, Stopped
+from domain.errors import FacesweepError, Stopped, UsageError
 from domain.runs import Balance, Progress, RunStatus, Shard
 from domain.verdicts import Provider, Verdict
 from tasks.candidates import PlanTotals, ProviderTotals, read_shard, shard_path
 from tasks.pacing.deadline import Deadline
 from tasks.records import parts, run_record
 from tasks.records.balance import Tally, balance_of, explain, over_budget
-from tasks.records.home import Home, HomeUnwritable
+from tasks.records.home import Home
 from tasks.records.journal import Journal
 from tasks.records.run_record import RunRecord, books_of
 from tasks.settings import Spec
@@ -57,6 +57,7 @@ class OpenRun:
         self.deadline = Deadline(None if record.budget is None else record.budget.until)
         self._counts = RunningCounts(spec, totals, tallies)
         self._publishing = {provider: asyncio.Lock() for provider in totals.providers}
+        self._trouble: str | None = None
 
     @property
     def run_id(self) -> str:
@@ -69,7 +70,8 @@ class OpenRun:
 
     def progress(self, phase: str = "asking") -> Progress:
         """Where the run stands now."""
-        return self._counts.progress(phase, self.lines, self.journal.spending)
+        progress = self._counts.progress(phase, self.lines, self.journal.spending)
+        return replace(progress, trouble=self._trouble)
 
     async def check_budget(self) -> None:
         """There is a call left of the budget for whoever has questions pending.
@@ -123,14 +125,23 @@ class OpenRun:
             raise ends[0]
 
     async def detect_shard(self, shard: Shard) -> None:
-        """One shard: every open question to its final row, then published.
+        """One shard: every open question to its final row, then published, if the home takes it just now.
+
+        What it does not take is in the journal, and published with a later shard or at the end: a home that
+        refuses for an hour must not end a run of days.
 
         Raises:
             As `detect`.
         """
         path = shard_path(self.home.path(f"plans/run={self.run_id}"), shard)
         await stream(self.lines[shard.provider], read_shard(path))
-        await self.publish(shard.provider)
+        try:
+            await self.publish(shard.provider)
+        except UsageError as refusal:
+            self._trouble = f"not published yet: {refusal}"
+            tell(self.progress())
+        else:
+            self._trouble = None
 
     async def open(self, provider: Provider) -> None:
         """Open the line of a provider that the plan asks; to be done before anything of it is asked."""
@@ -233,7 +244,7 @@ class OpenRun:
                 tell(self.progress())
                 told += 1
                 if told % round(SAVE_EVERY_S / TELL_EVERY_S) == 0:
-                    with contextlib.suppress(HomeUnwritable):  # the journal has what matters; it may heal
+                    with contextlib.suppress(UsageError):  # the journal has what matters; it may heal
                         await self.save(RunStatus.RUNNING)
                 await asyncio.sleep(TELL_EVERY_S)
 

@@ -4,7 +4,6 @@ import os
 import platform
 import random
 import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,10 +14,10 @@ from itertools import chain, cycle
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.ledger import Account, Kill, examine
+from tests.chaos.ledger import Account, Kill, examine, seen
 from tests.chaos.moments import BEGINNINGS, FIRST, WORKING, Moment, Scene, at_random, wait_for
 from tests.chaos.victims import Stable, Victim, stable
-from tests.chaos.world import EMPTY, World, make_world, read_journal
+from tests.chaos.world import World, make_world
 from tests.contract.emulator_process import RunningEmulators
 from tests.flows.faces import emulated, know_keys
 from tests.flows.facesweep_process import Facesweep
@@ -172,15 +171,7 @@ class _Siege:
         return True
 
     def _note(self, victim: Victim, run_id: str, moment: Moment) -> None:
-        """What the kill left, read from a copy: the next process must find the files as they were left."""
-        at = time.time()
-        journal = self._world.journal(run_id)
-        state = EMPTY
-        with tempfile.TemporaryDirectory() as folder:
-            for each in journal.parent.glob(f"{journal.name}*"):
-                shutil.copy(each, folder)
-            state = read_journal(Path(folder) / journal.name)
-        kill = Kill(moment.name, victim.kind, at, state.open_calls, state.settled)
+        kill = seen(self._world, run_id, moment.name, victim.kind)
         self.kills.append(kill)
         self._result.kills.append(kill)
 

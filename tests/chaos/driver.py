@@ -2,7 +2,8 @@
 
 It imports everything once and then forks a child for each task it reads, one JSON object a line:
 
-{"do": "begin", "spec": …, "run_id": …, "said": …}   list and plan; adopt the plan as a run
+{"do": "begin", "spec": …, "run_id": …, "said": …}   list and plan, in small shards unless `one_shard` is
+                                                     true; adopt the plan as a run
 {"do": "go on", "home": …, "run_id": …, "said": …}   the run to its end
 {"do": "reap", "child": …}                           say how the child ended, as os.waitpid does
 
@@ -40,8 +41,9 @@ async def go_on(home: Path, run_id: str) -> None:
 
 def work(task: dict[str, Any]) -> int:
     """What a child does; its exit status."""
-    # A shard is ten minutes of calls; here it is a fraction of a second, so that many parts are published.
-    draft.SHARD_S, draft.LEAST_SHARD = 0.2, 10
+    if not task.get("one_shard"):
+        # A shard is ten minutes of calls; here it is a fraction of a second: many parts are published.
+        draft.SHARD_S, draft.LEAST_SHARD = 0.2, 10
     try:
         if task["do"] == "begin":
             asyncio.run(begin(Path(task["spec"]), task["run_id"]))

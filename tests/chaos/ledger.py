@@ -1,11 +1,15 @@
 """What a run promises over any number of kills, checked against the emulators' own logs."""
 
+import shutil
+import tempfile
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
-from tests.chaos.world import PRICE, PROVIDERS, World, books_of
+from tests.chaos.world import PRICE, World, books_of, read_journal
 from tests.flows import verdict_rows
 
 
@@ -18,6 +22,20 @@ class Kill:
     at: float  # unix seconds
     open_calls: dict[str, int]  # calls announced and unsettled, by question
     settled: list[str]  # questions
+
+
+def seen(world: World, run_id: str, moment: str, kind: str) -> Kill:
+    """A kill just now, and what it left.
+
+    The journal is read from a copy: the next process must find its files as they were left.
+    """
+    at = time.time()
+    journal = world.journal(run_id)
+    with tempfile.TemporaryDirectory() as folder:
+        for each in journal.parent.glob(f"{journal.name}*"):
+            shutil.copy(each, folder)
+        state = read_journal(Path(folder) / journal.name)
+    return Kill(moment, kind, at, state.open_calls, state.settled)
 
 
 @dataclass
@@ -72,13 +90,13 @@ def examine(world: World, run_id: str, kills: list[Kill], opened: int, damaged: 
     """Hold a finished run against the emulators' logs and what stood in its journal at each kill."""
     found = Account(runs=1, files_opened=opened, partial_files=len(damaged), broken=list(damaged))
     rows = verdict_rows.rows(world.home, run_id)
-    found.rows, found.questions = len(rows), world.objects * len(PROVIDERS)
+    found.rows, found.questions = len(rows), world.objects * len(world.providers)
     found.unknown_billing = sum(row["billed"] == "unknown" for row in rows)
     times = Counter(row["question_id"] for row in rows)
     found.rows_twice = sum(count > 1 for count in times.values())
     found.rows_missing = found.questions - len(times)
     found.answers_journaled = sum(len(kill.settled) for kill in kills)
-    for provider in PROVIDERS:
+    for provider in world.providers:
         log = _log_of(world.emulators.calls(provider))
         found.calls += sum(len(each.served) for each in log.values())
         own = [row for row in rows if row["provider"] == provider]
@@ -148,7 +166,7 @@ def _unbalanced(world: World, run_id: str) -> Iterator[str]:
     books = books_of(world.record(run_id))
     if books["status"] != "done":
         yield f"the run is {books['status']}"
-    for provider in PROVIDERS:
+    for provider in world.providers:
         own = books[provider]
         if not own["balanced"] or own["pending"]:
             yield f"the books of {provider} do not balance: {own}"

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.chaos.victims import Victim
-from tests.chaos.world import PROVIDERS, JournalState, World, read_journal
+from tests.chaos.world import JournalState, World, read_journal
 
 
 class Scene:
@@ -26,7 +26,7 @@ class Scene:
         self.world, self.run_id, self.victim = world, run_id, victim
         self._lines = [
             http.client.HTTPConnection(urlsplit(world.emulators.urls[name]).netloc, timeout=30)
-            for name in PROVIDERS
+            for name in world.providers
         ]
         self.began = time.monotonic()
         self.calls_before, self.journal_before = self.calls(), self.journal()
@@ -36,7 +36,7 @@ class Scene:
             line.close()
 
     def calls(self) -> dict[str, int]:
-        """Arrived, under way and delivered, of both providers together."""
+        """Arrived, under way and delivered, of all providers together."""
         sums = {"arrived": 0, "under_way": 0, "delivered": 0}
         for line in self._lines:
             line.request("GET", "/_emulator/under_way")

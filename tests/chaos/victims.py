@@ -45,11 +45,16 @@ class Victim:
 
     def kill(self) -> None:
         """kill -9 to its group and to every descendant, whatever session those are in."""
-        descendants = _descendants(self.process_id)
+        descendants = children_of(self.process_id)
         self._signal(signal.SIGKILL)
         for each in descendants:
             with suppress(ProcessLookupError):
                 os.kill(each, signal.SIGKILL)
+        self._wait(10)
+
+    def kill_alone(self) -> None:
+        """kill -9 to the process itself; its children are left to themselves."""
+        os.kill(self.process_id, signal.SIGKILL)
         self._wait(10)
 
     def ended(self, timeout_s: float) -> int:
@@ -87,6 +92,11 @@ class Stable:
             stdout=subprocess.PIPE,
             text=True,
         )
+
+    @property
+    def process_id(self) -> int:
+        """Of the process that forks the drivers."""
+        return self._driver.pid
 
     def drive(self, **task: Any) -> Victim:
         """A process that does `task`; see tests.chaos.driver."""
@@ -161,7 +171,8 @@ def _group(group: int) -> list[int]:
     return [each for each, stat in _processes().items() if int(stat[2]) == group]
 
 
-def _descendants(process_id: int) -> list[int]:
+def children_of(process_id: int) -> list[int]:
+    """The process's children, and theirs."""
     processes = _processes()
     found: list[int] = []
     generation = [process_id]

@@ -26,6 +26,7 @@ class World:
     emulators: RunningEmulators
     objects: int
     spec: Path
+    providers: tuple[str, ...] = PROVIDERS
 
     @property
     def home(self) -> Path:
@@ -44,22 +45,30 @@ class World:
 
 
 def make_world(
-    folder: Path, emulators: RunningEmulators, facesweep: Facesweep, objects: int, qps: int
+    folder: Path,
+    emulators: RunningEmulators,
+    facesweep: Facesweep,
+    objects: int,
+    qps: int,
+    providers: tuple[str, ...] = PROVIDERS,
 ) -> World:
-    """A new world in `folder`; the emulators forget what they have seen."""
+    """A new world in `folder`, to be asked about by these providers."""
     source = folder / "source"
     source.mkdir(parents=True)
     for number in range(objects):
         (source / f"{number:04}.jpg").write_bytes(face_of(number))
     (source / "no-picture.jpg").write_text("nothing a provider could look at")
+    tables: dict[str, dict[str, Any]] = {
+        "tencent": {"qps": qps, "endpoint": emulators.tencent_url, "price_per_call": PRICE},
+        "aliyun": {"qps": qps, "endpoints": [emulators.aliyun_url], "price_per_call": PRICE},
+    }
     spec = facesweep.spec(
         name=folder.name,
         audit={"name": folder.name, "home": str(folder / "home")},
         source={"url": str(source)},
-        tencent={"qps": qps, "endpoint": emulators.tencent_url, "price_per_call": PRICE},
-        aliyun={"qps": qps, "endpoints": [emulators.aliyun_url], "price_per_call": PRICE},
+        **{name: tables[name] for name in providers},
     )
-    return World(folder, emulators, objects + 1, spec)
+    return World(folder, emulators, objects + 1, spec, providers)
 
 
 _drawn: dict[str, bytes] = {}

@@ -135,6 +135,11 @@ class RunningOss:
         told = {"bucket": bucket, "key": key, "kind": kind, "times": times, "method": method}
         self._control("POST", "faults", told)
 
+    def refuse(self, bucket: str, prefix: str, kind: str, times: int | None = None) -> None:
+        """Take no object whose key starts so: `deny` it, or ask to `slow_down`."""
+        told = {"bucket": bucket, "prefix": prefix, "kind": kind, "times": times, "method": "PUT"}
+        self._control("POST", "faults", told)
+
     def heal(self) -> None:
         self._control("DELETE", "faults")
 

@@ -46,7 +46,7 @@ def again(shared: Path, prefect_url: str) -> Telling:
             (source / "005.jpg").write_bytes(face(90))
             act("changed", "audit", spec, "--run-id", "changed", "--yes")
             act("resumed_when_done", "resume", folder / "home")
-            facts["damaged"], facts["opened"] = reader.damaged, reader.opened
+        facts["damaged"], facts["opened"] = reader.damaged, reader.opened
         facts["flow_runs"] = shown_by(prefect_url, str(spec))
         return facts
 

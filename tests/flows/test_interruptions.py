@@ -53,6 +53,7 @@ def story_of(number: int, prefect_url: str | None, to_group: bool) -> Any:
                 "record": verdict_rows.records(folder / "home")[0],
                 "published": [row["question_id"] for row in verdict_rows.rows(folder / "home")],
             }
+            facts["status"] = facesweep.run("status", folder / "home").as_json()
             facts["resumed"] = facesweep.run("resume", folder / "home").as_json()
             facts["after"] = asked(emulators)
         return facts | {"damaged": reader.damaged, "opened": reader.opened}
@@ -146,6 +147,13 @@ def test_after_a_kill_the_resumed_run_is_done(killed: Telling) -> None:
     assert killed["resumed"]["status"] == 0, killed["resumed"]["err"]
     (record,) = verdict_rows.records(killed.home)
     assert record["status"] == "done"
+
+
+def test_status_says_that_nobody_works_on_a_killed_run(killed: Telling) -> None:
+    """Its record says `running`, the last word of a process that is no more."""
+    assert killed["status"]["status"] == 0, killed["status"]["err"]
+    said = "running, but no process of this machine works on it: `facesweep resume` goes on"
+    assert said in killed["status"]["out"]
 
 
 def test_the_books_count_the_calls_the_provider_counted_even_over_a_kill(killed: Telling) -> None:

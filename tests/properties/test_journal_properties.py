@@ -1,42 +1,56 @@
-"""Whatever is announced, settled, given up and published, in whatever order: the journal adds up."""
+"""Whatever is announced, settled, given up and published, and whenever the process dies: it adds up."""
 
 import asyncio
+import contextlib
+import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from domain.verdicts import Outcome, Provider, Verdict
+from tasks.records import parts
 from tasks.records.encoding import from_bytes, to_bytes
+from tasks.records.home import Home
 from tasks.records.journal import Journal
-from tasks.records.ledger import AlreadySettled, Part
-from tasks.records.parts import write_part
+from tasks.records.ledger import AlreadySettled
 from tasks.records.queries import PublishedIn
 from tasks.records.schema import table_of
 from tests.spec.test_journal import RUN, TENCENT, a_verdict, content, question
 
 NUMBERS = st.integers(0, 7)
 CONTENTS = st.integers(0, 2)
+STEPS = ("assigned", "written", "adopted", "marked", "pruned")
+IN_DOUBT = 2  # calls of one question that one process leaves in doubt at most
+
+
+class Killed(Exception):
+    """The process was killed here."""
 
 
 class JournalAgainstBooks(RuleBasedStateMachine):
-    """The journal, and beside it plain dictionaries that say what it should hold."""
+    """The journal and its home, and beside them plain dictionaries that say what they should hold."""
 
     @initialize()
     def open(self) -> None:
         self.loop = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "run.sqlite"
+        self.home = Home.local(Path(self.folder.name))
+        self.path = self.home.journal_path(RUN)
         self.settled: dict[int, Verdict] = {}
-        self.order: list[int] = []
-        self.calls: dict[int, list[int | None]] = {}
+        self.waiting: list[int] = []  # settled and not published, oldest first
+        self.calls: dict[int, list[tuple[int, int | None]]] = {}  # attempt, content
+        self.attempts: Counter[int] = Counter()  # of this process
         self.claims: dict[int, int] = {}
         self.made = 0
-        self.part: Part | None = None
-        self.published: dict[int, int] = {}
+        self.assigned: tuple[int, list[int]] | None = None  # a part's number and rows
+        self.published: dict[int, int] = {}  # marked so
+        self.in_home: dict[int, int] = {}  # whatever the journal knows of it
         self._enter()
 
     def _enter(self) -> None:
@@ -45,6 +59,10 @@ class JournalAgainstBooks(RuleBasedStateMachine):
 
     def _leave(self) -> None:
         self.loop.run(self.journal.__aexit__(None, None, None))
+
+    def _forget_the_process(self) -> None:
+        self.attempts.clear()
+        self.claims = {at: who for at, who in self.claims.items() if who in self.settled}
 
     def teardown(self) -> None:
         if hasattr(self, "journal"):
@@ -57,12 +75,43 @@ class JournalAgainstBooks(RuleBasedStateMachine):
         """A restart drops the claims of whoever had no answer."""
         self._leave()
         self._enter()
-        self.claims = {at: who for at, who in self.claims.items() if who in self.settled}
+        self._forget_the_process()
+
+    @rule()
+    def kill(self) -> None:
+        """The next process finds the database and its log as they lie there, nothing closed or folded."""
+        aside = Path(self.folder.name, ".journal", "left")
+        aside.mkdir()
+        for each in (self.path, self.path.with_name(f"{self.path.name}-wal")):
+            if each.exists():
+                shutil.copy(each, aside)
+        self._leave()
+        for each in aside.iterdir():
+            each.rename(self.path.with_name(each.name))
+        aside.rmdir()
+        self._enter()
+        self._forget_the_process()
+
+    @rule()
+    def lose(self) -> None:
+        """Another machine takes over: it knows what is published, and nothing else."""
+        self._leave()
+        shutil.rmtree(self.path.parent)
+        self._enter()
+        self._forget_the_process()
+        rows = dict(self.in_home)
+        assert self.loop.run(parts.restore(self.journal, self.home)) == len(rows)
+        self.settled = {number: self.settled[number] for number in rows}
+        self.published, self.waiting, self.assigned = rows, [], None
+        self.calls, self.made = {}, sum(each.attempts for each in self.settled.values())
+        shared = (Outcome.SCORED, Outcome.REFUSED)
+        self.claims = {each: each for each in rows if self.settled[each].outcome in shared}
 
     @rule(number=NUMBERS, about=st.none() | CONTENTS)
     def intend(self, number: int, about: int | None) -> None:
         sha256 = None if about is None else content(about)
-        call = self.journal.intend(question(number), TENCENT, 1, "order", sha256)
+        attempt = self.attempts[number] + 1
+        call = self.journal.intend(question(number), TENCENT, attempt, "order", sha256)
         if number in self.settled:
             try:
                 self.loop.run(call)
@@ -72,11 +121,12 @@ class JournalAgainstBooks(RuleBasedStateMachine):
         owner = number if about is None else self.claims.setdefault(about, number)
         assert self.loop.run(call) == question(owner)
         if owner == number:
-            self.calls.setdefault(number, []).append(about)
+            self.calls.setdefault(number, []).append((attempt, about))
+            self.attempts[number] = attempt
             self.made += 1
 
     def _drop_claims(self, number: int) -> None:
-        for about in self.calls.get(number, []):
+        for _, about in self.calls.get(number, []):
             if about is not None and self.claims.get(about) == number:
                 del self.claims[about]
 
@@ -90,40 +140,52 @@ class JournalAgainstBooks(RuleBasedStateMachine):
                 self._drop_claims(number)
             self.calls.pop(number, None)
             self.settled[number] = verdict
-            self.order.append(number)
+            self.waiting.append(number)
 
-    @rule(number=NUMBERS, in_doubt=st.booleans())
-    def release(self, number: int, in_doubt: bool) -> None:
-        self.loop.run(self.journal.release(question(number), in_doubt=in_doubt))
+    @rule(number=NUMBERS, in_doubt=st.booleans(), never_left=st.integers(0, 2))
+    def release(self, number: int, in_doubt: bool, never_left: int) -> None:
+        never_left = min(never_left, self.attempts[number])
+        self.loop.run(self.journal.release(question(number), in_doubt=in_doubt, never_left=never_left))
         self._drop_claims(number)
-        if not in_doubt:
-            self.calls.pop(number, None)
+        calls = self.calls.pop(number, [])
+        gone = min(never_left, len(calls))
+        self.made -= gone
+        if in_doubt and calls[: len(calls) - gone]:
+            self.calls[number] = calls[: len(calls) - gone]
 
-    @rule(max_rows=st.integers(1, 4))
-    def assign(self, max_rows: int) -> None:
-        part = self.loop.run(self.journal.assign_part(TENCENT, max_rows=max_rows))
-        if self.part is not None:
-            assert part == self.part
-            return
-        waiting = self.order[len(self.published) :]
-        if not waiting:
-            assert part is None
-            return
-        assert part is not None
-        assert part.number == max(self.published.values(), default=0) + 1
-        assert part.row_count == min(max_rows, len(waiting))
-        self.part = part
+    @rule(
+        max_rows=st.integers(1, 4),
+        killed_at=st.none() | st.tuples(st.sampled_from(STEPS), st.integers(1, 2)),
+    )
+    def publish(self, max_rows: int, killed_at: tuple[str, int] | None) -> None:
+        """Parts of so many rows, one left unfinished first; perhaps killed at a step of one of them."""
+        seen: Counter[str] = Counter()
 
-    @rule()
-    def publish(self) -> None:
-        if self.part is None:
+        def at_step(step: str) -> None:
+            self._book(step, max_rows)
+            seen[step] += 1
+            if killed_at == (step, seen[step]):
+                raise Killed
+
+        with contextlib.suppress(Killed):
+            self.loop.run(parts.publish(self.journal, self.home, TENCENT, max_rows=max_rows, at_step=at_step))
+            assert self.waiting == []
+            assert self.assigned is None
             return
-        staged = self.path.with_name("part.parquet")
-        write_part(self.path, self.part, staged)
-        for number in self.order[len(self.published) :][: self.part.row_count]:
-            self.published[number] = self.part.number
-        self.loop.run(self.journal.mark_published(self.part))
-        self.part = None
+        self.kill()
+
+    def _book(self, step: str, max_rows: int) -> None:
+        """What a step of publishing changes."""
+        if step == "assigned" and self.assigned is None:
+            number = max([*self.in_home.values(), *self.published.values()], default=0) + 1
+            self.assigned = (number, self.waiting[:max_rows])
+            self.waiting = self.waiting[max_rows:]
+        assert self.assigned is not None or step == "pruned"
+        if step == "adopted" and self.assigned:
+            self.in_home |= dict.fromkeys(self.assigned[1], self.assigned[0])
+        if step == "marked" and self.assigned:
+            self.published |= dict.fromkeys(self.assigned[1], self.assigned[0])
+            self.assigned = None
 
     @rule()
     def prune(self) -> None:
@@ -139,8 +201,12 @@ class JournalAgainstBooks(RuleBasedStateMachine):
         everything = [question(number) for number in range(8)]
         settled = {question(number) for number in self.settled}
         assert self.loop.run(self.journal.settled_among(everything)) == settled
-        doubtful = {question(number): len(calls) for number, calls in self.calls.items()}
-        assert self.loop.run(self.journal.in_doubt_among(everything, 1)) == doubtful
+        doubtful = {
+            question(number): sum(attempt <= IN_DOUBT for attempt, _ in calls)
+            for number, calls in self.calls.items()
+        }
+        found_doubtful = self.loop.run(self.journal.in_doubt_among(everything, IN_DOUBT))
+        assert found_doubtful == {each: count for each, count in doubtful.items() if count}
         for number, verdict in self.settled.items():
             found = self.loop.run(self.journal.answer_of(question(number)))
             assert found == verdict or (
@@ -151,9 +217,24 @@ class JournalAgainstBooks(RuleBasedStateMachine):
             assert tally.outcomes == Counter(each.outcome for each in self.settled.values())
             assert tally.calls == self.made
             assert tally.open_calls == sum(map(len, self.calls.values()))
+            assert (tally.cost or 0.0) == sum(each.cost or 0.0 for each in self.settled.values())
         else:
             assert not self.settled
             assert self.made == 0
+
+    @invariant()
+    def readers_see_each_published_row_once(self) -> None:
+        if not hasattr(self, "journal"):
+            return
+        rows: list[dict[str, Any]] = [
+            {**row, "part": int(path.stem.removeprefix("part-"))}
+            for path in self.home.paths("verdicts/**/*.parquet")
+            for row in pq.read_table(path, columns=["question_id", "outcome"], partitioning=None).to_pylist()
+        ]
+        seen = [(row["question_id"], row["part"], row["outcome"]) for row in rows]
+        assert sorted(seen) == sorted(
+            (question(number), part, self.settled[number].outcome) for number, part in self.in_home.items()
+        )
 
 
 TestJournal = JournalAgainstBooks.TestCase

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import resource
 import shutil
 import signal
 import threading
@@ -376,6 +377,27 @@ def test_a_part_that_cannot_be_put_in_place_is_finished_later(tmp_path: Path) ->
     (tmp_path / "verdicts").unlink()
     (path,) = asyncio.run(publish(home))
     assert path.name == "part-00001.parquet"
+
+
+def publish_without_room(root: str) -> None:
+    """Publishes where a file may have 40 KiB: enough for the journal's own, not for a part of 400 rows."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40 * 1024, 40 * 1024))
+    try:
+        asyncio.run(publish(Home.local(Path(root)), max_rows=1000))
+    except HomeUnwritable as error:
+        os.write(1, str(error).encode())
+
+
+def test_a_part_for_which_there_is_no_room_is_named_and_finished_later(tmp_path: Path) -> None:
+    home = Home.local(tmp_path)
+    asyncio.run(settle(home, *(a_verdict(number, raw=f"{number:_>100}") for number in range(400))))
+    with child("tests.spec.test_parts.publish_without_room", tmp_path) as process:
+        assert process.stdout is not None
+        said = process.stdout.read()
+    assert "part-00001.parquet cannot be written: " in said
+    assert home.names("verdicts") == []
+    (path,) = asyncio.run(publish(home, max_rows=1000))
+    assert pq.ParquetFile(path).metadata.num_rows == 400
 
 
 def test_a_part_with_a_missing_row_is_never_written(tmp_path: Path) -> None:
