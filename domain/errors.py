@@ -2,7 +2,7 @@
 
     FacesweepError
     ├── UsageError            the command or the spec is wrong: fix it and call again        exit 2
-    ├── HomeBusy              another process works on this run: wait for it                 exit 2
+    ├── HomeBusy              another process works on this run or home: wait for it         exit 2
     ├── Stopped               somebody asked the run to stop; its questions stay pending      exit 130
     ├── StoreDenied           the source cannot be read any more: the run ends, as with Denied   exit 3
     ├── Unreadable            the object could not be fetched: a row, asked again next run
@@ -28,7 +28,7 @@ class UsageError(FacesweepError):
 
 
 class HomeBusy(FacesweepError):
-    """Another living process holds the run."""
+    """Another living process holds the run, or compacts the home."""
 
 
 class Stopped(FacesweepError):

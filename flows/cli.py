@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from domain.errors import Denied, FacesweepError, HomeBusy, Stopped, StoreDenied, UsageError
-from flows.commands import audits, books, checks, demo
+from flows.commands import audits, books, checks, demo, upkeep
 from flows.options import Verbs
 
 DONE, FAILED_LEFT, WRONG_USE, DENIED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         "--version", action="version", version=f"facesweep {importlib.metadata.version('facesweep')}"
     )
     verbs = Verbs(parser)
-    for commands in (demo, audits, books, checks):
+    for commands in (demo, audits, books, upkeep, checks):
         commands.register(verbs)
     return parser
 

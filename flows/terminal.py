@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from rich.console import Console, Group, RenderableType
+from rich.filesize import decimal
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -13,6 +14,7 @@ from rich.text import Text
 from domain.runs import Progress, ProviderProgress
 from domain.verdicts import Outcome, Risk
 from tasks.units.books import Summary
+from tasks.units.compacting import Compaction, Totals
 from tasks.units.doctor import Check
 from tasks.units.draft import Draft
 
@@ -196,6 +198,26 @@ def show_runs(console: Console, summaries: Sequence[Summary]) -> None:
     for summary in summaries:
         show_summary(console, summary)
         console.print()
+
+
+def show_compaction(console: Console, compaction: Compaction, *, is_done: bool) -> None:
+    """Files, rows and bytes before and after, and what was left alone."""
+    table = Table("", "files", "rows", "bytes", "", "files", "rows", "bytes", box=None, pad_edge=False)
+    for provider, before in compaction.before.items():
+        after = compaction.after[provider]
+        table.add_row(provider, *_held(before), "become" if is_done else "would become", *_held(after))
+    console.print(table)
+    if compaction.unfinished:
+        files, runs = sum(compaction.unfinished.values()), ", ".join(compaction.unfinished)
+        console.print(
+            f"left alone, {files:,} files of runs that are not over or have no record: {runs}",
+            highlight=False,
+            markup=False,
+        )
+
+
+def _held(totals: Totals) -> tuple[str, str, str]:
+    return f"{totals.files:,}", f"{totals.row_count:,}", decimal(totals.size_bytes)
 
 
 def show_check(console: Console, check: Check) -> None:

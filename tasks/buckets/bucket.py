@@ -29,6 +29,7 @@ class Bucket(Protocol):
        never another version's, never more than `max_bytes`.
     5. No exception and no log line holds a credential or a signed url.
     6. A blob appears under its key (or its path) whole or not at all.
+    7. A deleted blob is gone at once: it is neither read nor listed any more.
 
     `list_batches` and the blob operations are synchronous: call them from a thread where an event
     loop runs. Keys are keys of the bucket, not relative to the location's prefix.
@@ -74,6 +75,10 @@ class Bucket(Protocol):
 
     def list_keys(self, prefix: str) -> Iterator[tuple[str, int]]:
         """(key, size in bytes) of every blob whose key starts with `prefix`. Raises: UsageError."""
+        ...
+
+    def delete_file(self, key: str) -> None:
+        """Remove the blob; no error where there is none. Raises: UsageError."""
         ...
 
 

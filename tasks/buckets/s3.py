@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 # S3 gives no more at once.
 PAGE_OBJECTS = 1000
 
-_PERMISSIONS = "s3:ListBucket and s3:GetObject, for a home s3:PutObject too"
+_PERMISSIONS = "s3:ListBucket and s3:GetObject, for a home s3:PutObject too, to compact it s3:DeleteObject"
 # What boto3 raises: its own, the store's, its transfers', and what it cannot read as a reply.
 _BOTO_ERRORS = (BotoCoreError, ClientError, Boto3Error, ResponseParserError)
 _ONE_AT_A_TIME = TransferConfig(use_threads=False)
@@ -148,6 +148,13 @@ class S3Bucket:
         for page in self._pages(prefix):
             for entry in page:
                 yield entry["Key"], entry["Size"]
+
+    def delete_file(self, key: str) -> None:
+        """Delete the blob; where the bucket keeps versions an old one stays. Raises: UsageError."""
+        try:
+            self._client.delete_object(Bucket=self._location.bucket, Key=key)
+        except _BOTO_ERRORS as error:
+            raise self._said_no(error, f"delete {key!r} of") from None
 
     @property
     def _client(self) -> "S3Client":

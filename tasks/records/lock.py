@@ -1,4 +1,4 @@
-"""One process per run: a lock that dies with its owner."""
+"""One process per run, and one compaction per home: locks that die with their owner."""
 
 import fcntl
 import json
@@ -12,18 +12,19 @@ from typing import Self
 from domain.errors import HomeBusy
 
 
-class RunLock:
+class ProcessLock:
     """While it is held, no other process of this machine (or of one sharing the folder) holds it.
 
     The kernel drops the lock with the process, also after kill -9, so there is no stale lock to
-    clear away: the file stays, the lock does not. Use as a context manager.
+    clear away: the file stays, the lock does not. Use as a context manager. `work` is what is done
+    while it is held, as the subject of a sentence: `run r1`.
 
     Raises:
-        HomeBusy: another living process holds the run; names the run, its pid and its host.
+        HomeBusy: another living process holds it; names the work, the process's pid and its host.
     """
 
-    def __init__(self, path: Path, run_id: str) -> None:
-        self.path, self.run_id = path, run_id
+    def __init__(self, path: Path, work: str) -> None:
+        self.path, self.work = path, work
         self._descriptor: int | None = None
 
     def __enter__(self) -> Self:
@@ -35,10 +36,9 @@ class RunLock:
             holder = _holder(descriptor)
             os.close(descriptor)
             raise HomeBusy(
-                f"run {self.run_id} is being worked on by {holder}: "
-                f"wait until it ends or stop it ({self.path})"
+                f"{self.work} is being worked on by {holder}: wait until it ends or stop it ({self.path})"
             ) from None
-        owner = {"run_id": self.run_id, "pid": os.getpid(), "host": socket.gethostname()}
+        owner = {"work": self.work, "pid": os.getpid(), "host": socket.gethostname()}
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(owner).encode(), 0)
         self._descriptor = descriptor
@@ -62,6 +62,13 @@ class RunLock:
         _held.discard(self)
 
 
+class RunLock(ProcessLock):
+    """The lock of whoever works on a run."""
+
+    def __init__(self, path: Path, run_id: str) -> None:
+        super().__init__(path, f"run {run_id}")
+
+
 def _holder(descriptor: int) -> str:
     try:
         owner = json.loads(os.pread(descriptor, 4096, 0))
@@ -70,7 +77,7 @@ def _holder(descriptor: int) -> str:
         return "another process"  # it holds the lock and has not yet written who it is
 
 
-_held: "weakref.WeakSet[RunLock]" = weakref.WeakSet()
+_held: "weakref.WeakSet[ProcessLock]" = weakref.WeakSet()
 
 
 def _leave_to_parent() -> None:

@@ -1,8 +1,8 @@
 """What a home knows of its runs, read from any machine."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ from tasks.candidates import PlanTotals
 from tasks.records import run_record
 from tasks.records.balance import Tally, explain
 from tasks.records.home import Home
+from tasks.records.parts_in_force import held_parts, may_hold, read_parts
 from tasks.records.queries import read_tallies
 from tasks.records.run_record import RunRecord, books_of
 from tasks.reports.findings import Findings, find
@@ -67,21 +68,20 @@ def balance_lines(record: RunRecord) -> list[str]:
 
 def findings_of(home: Home, run_id: str) -> Findings:
     """What the published verdicts of a run say."""
-    return find(_parts(home, f"run={run_id}"))
+    return read_parts(home, lambda files: find(files, run_id), may_hold(run_id))
 
 
-def select_verdicts(home: Home, sql: str, run_id: str | None = None) -> pa.RecordBatchReader:
-    """One SELECT over the view `verdicts`: of all runs, or of one.
+@contextmanager
+def select_verdicts(home: Home, sql: str, run_id: str | None = None) -> Iterator[pa.RecordBatchReader]:
+    """One SELECT over the view `verdicts`: of all runs, or of one. The rows can be read inside the block.
 
     Raises:
-        UsageError: nothing is published yet, or the SQL is refused.
+        UsageError: there is no such run, nothing is published yet, or the SQL is refused.
     """
-    return select(_parts(home, "run=*" if run_id is None else f"run={run_id}"), sql)
-
-
-def _parts(home: Home, run: str) -> Sequence[Path]:
-    home.refresh("verdicts")
-    return home.paths(f"verdicts/provider=*/{run}/*.parquet")
+    if run_id is not None:
+        run_of(home, run_id)
+    with held_parts(home, may_hold(run_id)) as files:
+        yield select(files, sql, run_id)
 
 
 def _current(home: Home, record: RunRecord) -> RunRecord:

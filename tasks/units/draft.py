@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from tasks.records import run_record
 from tasks.records.balance import Tally
 from tasks.records.home import Home
 from tasks.records.lock import RunLock
+from tasks.records.parts_in_force import held_parts
 from tasks.records.run_record import RunRecord, books_of
 from tasks.settings import Spec
 from tasks.units.opening import open_bucket, versions
@@ -102,14 +103,11 @@ async def draft_audit(
         bucket = open_bucket(parse_location(source.url), source.endpoint_url, source.region)
         await asyncio.to_thread(write_listing, _told(bucket.list_batches()), folder / "listing")
         tell(Progress("planning"))
-        await asyncio.to_thread(home.refresh, "verdicts")
+        listing = sorted((folder / "listing").glob("*.parquet"))
         totals = await asyncio.to_thread(
-            plan,
-            sorted((folder / "listing").glob("*.parquet")),
-            home.paths("verdicts/provider=*/run=*/*.parquet"),
-            _shard_sizes(spec),
-            selection,
-            folder / "plan",
+            _with_verdicts,
+            home,
+            lambda verdicts: plan(listing, verdicts, _shard_sizes(spec), selection, folder / "plan"),
         )
         yield _draft(home, spec, run_id, folder, totals)
 
@@ -126,14 +124,10 @@ async def draft_retry(home: Home, run_id: str, outcomes: Collection[Outcome]) ->
     await asyncio.to_thread(_check_finished, home, None)
     with home.staging() as folder:
         tell(Progress("planning"))
-        await asyncio.to_thread(home.refresh, "verdicts")
         totals = await asyncio.to_thread(
-            plan_again,
-            home.paths("verdicts/provider=*/run=*/*.parquet"),
-            run_id,
-            outcomes,
-            _shard_sizes(spec),
-            folder / "plan",
+            _with_verdicts,
+            home,
+            lambda verdicts: plan_again(verdicts, run_id, outcomes, _shard_sizes(spec), folder / "plan"),
         )
         yield _draft(home, spec, None, folder, totals, retry_of=run_id)
 
@@ -178,6 +172,12 @@ def _draft(
         if provider in totals.providers
     )
     return Draft(home, spec, run_id or new_run_id(now), folder, totals, estimates, retry_of)
+
+
+def _with_verdicts(home: Home, make: Callable[[Sequence[Path]], PlanTotals]) -> PlanTotals:
+    """A plan that subtracts what the home's verdicts answer; they are held only while it is made."""
+    with held_parts(home) as files:
+        return make(files)
 
 
 def _shard_sizes(spec: Spec) -> dict[Provider, int]:

@@ -31,7 +31,10 @@ SHAPELESS = {
 # 6, the budget, comes with a later version.
 INVARIANTS = (1, 2, 3, 4, 5, 7, 8, 9, 10)
 
-COMMANDS = ("demo", "plan", "audit", "resume", "retry", "abandon", "status", "report", "verdicts", "doctor")
+COMMANDS = (
+    *("demo", "plan", "audit", "resume", "retry", "abandon"),
+    *("status", "report", "verdicts", "compact", "doctor"),
+)
 
 
 def tracked() -> list[Path]:
