@@ -94,7 +94,6 @@ def compact(
     """
     with compacting_alone(home) as check_alone:
         finish_swap(home)
-        home.refresh("verdicts")
         facts = before = _facts(home, {})
         while batch := next_batch(facts, runs_over, sizes):
             check_alone()
@@ -115,7 +114,8 @@ def look_ahead(home: Home, runs_over: Collection[str], *, sizes: Sizes = Sizes()
 
     facts = before = read_parts(home, read_all)
     while batch := next_batch(facts, runs_over, sizes):
-        facts = [each for each in facts if each not in batch] + list(_expected(batch, sizes))
+        merged = {each.relative for each in batch}
+        facts = [each for each in facts if each.relative not in merged] + list(_expected(batch, sizes))
     return Compaction(_totals(before), _totals(facts), _unfinished(facts, runs_over))
 
 
@@ -128,9 +128,11 @@ def next_batch(facts: Iterable[PartFacts], runs_over: Collection[str], sizes: Si
     for _, own in groupby(sorted(facts, key=_in_order), key=lambda each: each.provider):
         parts = list(own)
         chosen: list[PartFacts] = []
+        plain_bytes = 0
         for each in parts:
             if each.run_id in runs_over:
-                if chosen and sum(one.plain_bytes for one in (*chosen, each)) > sizes.batch_bytes:
+                plain_bytes += each.plain_bytes
+                if chosen and plain_bytes > sizes.batch_bytes:
                     break
                 chosen.append(each)
         gaining = set().union(*(each.months for each in chosen))
@@ -183,7 +185,9 @@ def _replace(
 
 
 def _facts(home: Home, known: Mapping[str, PartFacts]) -> list[PartFacts]:
-    names = parts_in_force(home)
+    home.refresh("verdicts")
+    # A run on another machine may have published a part since: that one is not over, and left alone.
+    names = [name for name in parts_in_force(home) if home.path(name).is_file()]
     return [known.get(name) or _read_facts(name, home.path(name)) for name in names]
 
 

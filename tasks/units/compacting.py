@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from domain.errors import UsageError
 from domain.runs import Progress
 from tasks.records import run_record
 from tasks.records.compaction import Compaction, Totals, compact, look_ahead
@@ -16,7 +17,7 @@ def compact_home(home: Home, go_on: Callable[[], None] = lambda: None) -> Compac
 
     Raises:
         HomeBusy: another process compacts this home.  HomeUnwritable: no room or no permission.
-        UsageError, PartDamaged: a record or a part cannot be read; names it.
+        UsageError, PartDamaged: there are no runs, or a record or a part cannot be read; names it.
         Whatever is raised, every verdict still counts exactly once.
     """
     tell(Progress("compacting"))
@@ -29,4 +30,7 @@ def look_at_compaction(home: Home) -> Compaction:
 
 
 def _runs_over(home: Home) -> set[str]:
-    return {record.run_id for record in run_record.list_runs(home) if record.status.is_over}
+    records = run_record.list_runs(home)
+    if not records:
+        raise UsageError(f"{home.root} holds no runs: is it an audit's home?")
+    return {record.run_id for record in records if record.status.is_over}
