@@ -2,7 +2,7 @@
 
     FacesweepError
     ├── UsageError            the command or the spec is wrong: fix it and call again        exit 2
-    ├── HomeBusy              another process works on this run: wait for it                 exit 2
+    ├── HomeBusy              another process works on this run or home: wait for it         exit 2
     ├── Stopped               somebody asked the run to stop; its questions stay pending      exit 130
     ├── BudgetSpent           no further call may leave: a larger budget goes on             exit 4
     ├── Tripped               most questions fail or are refused: mend the cause, resume     exit 1
@@ -30,7 +30,7 @@ class UsageError(FacesweepError):
 
 
 class HomeBusy(FacesweepError):
-    """Another living process holds the run."""
+    """Another living process holds the run, or compacts the home."""
 
 
 class Stopped(FacesweepError):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from rich.console import Console, Group, RenderableType
+from rich.filesize import decimal
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -16,6 +17,7 @@ from flows import budgets
 from flows.sampling import show_estimates, show_strata
 from flows.wording import duration, moment, shown
 from tasks.units.books import RunRecord, Summary
+from tasks.units.compacting import Compaction, Totals
 from tasks.units.doctor import Check
 from tasks.units.draft import Draft
 from tasks.units.stages import second_of, strategy_of
@@ -253,19 +255,8 @@ def show_runs(console: Console, summaries: Sequence[Summary]) -> None:
 
 def runs_table(records: Sequence[RunRecord]) -> Table:
     """One line for each run."""
-    table = Table(
-        "run",
-        "started",
-        "status",
-        "took",
-        "asked",
-        "settled",
-        "calls",
-        "cost",
-        "of",
-        box=None,
-        pad_edge=False,
-    )
+    headings = ("run", "started", "status", "took", "asked", "settled", "calls", "cost", "of")
+    table = Table(*headings, box=None, pad_edge=False)
     for record in records:
         balances = [books.balance for books in record.books]
         costs = [books.cost for books in record.books if books.cost is not None]
@@ -281,6 +272,26 @@ def runs_table(records: Sequence[RunRecord]) -> Table:
             f"retry of {record.retry_of}" if record.retry_of else record.audit,
         )
     return table
+
+
+def show_compaction(console: Console, compaction: Compaction, *, is_done: bool) -> None:
+    """Files, rows and bytes before and after, and what was left alone."""
+    table = Table("", "files", "rows", "bytes", "", "files", "rows", "bytes", box=None, pad_edge=False)
+    for provider, before in compaction.before.items():
+        after = compaction.after[provider]
+        table.add_row(provider, *_held(before), "become" if is_done else "would become", *_held(after))
+    console.print(table)
+    if compaction.unfinished:
+        files, runs = sum(compaction.unfinished.values()), ", ".join(compaction.unfinished)
+        console.print(
+            f"left alone, {files:,} files of runs that are not over or have no record: {runs}",
+            highlight=False,
+            markup=False,
+        )
+
+
+def _held(totals: Totals) -> tuple[str, str, str]:
+    return f"{totals.files:,}", f"{totals.row_count:,}", decimal(totals.size_bytes)
 
 
 def show_check(console: Console, check: Check) -> None:

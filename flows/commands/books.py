@@ -102,6 +102,6 @@ async def verdicts(options: argparse.Namespace) -> int:
     from flows.query_output import write_rows
     from tasks.units.books import select_verdicts
 
-    rows = select_verdicts(home_of(options), options.sql, options.run_id)
-    write_rows(OUT, rows, options.format, options.output)
+    with select_verdicts(home_of(options), options.sql, options.run_id) as rows:
+        write_rows(OUT, rows, options.format, options.output)
     return 0

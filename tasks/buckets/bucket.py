@@ -32,6 +32,7 @@ class Bucket(Protocol):
     6. A blob appears under its key (or its path) whole or not at all.
     7. `look_up` says of an object what a listing would, letter for letter, so that whoever was asked
        about by a list of names is not asked about again when the bucket is listed.
+    8. A deleted blob is gone at once: it is neither read nor listed any more.
 
     `list_batches`, `look_up` and the blob operations are synchronous: call them from a thread where an event
     loop runs. Keys are keys of the bucket, not relative to the location's prefix.
@@ -87,6 +88,10 @@ class Bucket(Protocol):
 
     def list_keys(self, prefix: str) -> Iterator[tuple[str, int]]:
         """(key, size in bytes) of every blob whose key starts with `prefix`. Raises: UsageError."""
+        ...
+
+    def delete_file(self, key: str) -> None:
+        """Remove the blob; no error where there is none. Raises: UsageError."""
         ...
 
 

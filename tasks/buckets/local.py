@@ -103,6 +103,15 @@ class LocalBucket:
             if shown.startswith(prefix) and UNFINISHED not in shown:
                 yield shown, status.st_size
 
+    def delete_file(self, key: str) -> None:
+        """Remove the file at `key`; the folders above it stay."""
+        target = self._blob_path(key)
+        try:
+            target.unlink()
+        except OSError as error:
+            if error.errno not in _NOTHING_THERE:
+                raise UsageError(f"{target} cannot be removed: {error.strerror}") from error
+
     def _walk(self) -> Iterator[tuple[str, os.stat_result]]:
         """(key as the file system has it, status) of every file, in the order of the keys."""
         levels = [iter(self._names(""))]

@@ -38,7 +38,9 @@ PAGE_OBJECTS = 1000
 
 T = TypeVar("T")
 
-_PERMISSIONS = "oss:ListObjects and oss:GetObject, for a home oss:PutObject too"
+_PERMISSIONS = (
+    "oss:ListObjects and oss:GetObject, for a home oss:PutObject too, to compact it oss:DeleteObject"
+)
 _PUBLIC_ENDPOINT = re.compile(r"oss-([a-z]{2}-[a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com")
 _TIMEOUT_S = (5, 60)  # to connect, between two bytes
 
@@ -173,6 +175,10 @@ class OssBucket:
         for page, _ in self._pages(prefix):
             for entry in page:
                 yield entry.key, entry.size
+
+    def delete_file(self, key: str) -> None:
+        """Delete the blob; where the bucket keeps versions an old one stays. Raises: UsageError."""
+        self._tried(lambda: self._bucket.delete_object(key), f"delete {key!r} of")
 
     def _check_signable(self, key: str) -> None:
         if not key.strip() or (key.startswith("?") and self._bucket.is_verify_object_strict):

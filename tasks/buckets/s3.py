@@ -157,6 +157,13 @@ class S3Bucket:
             for entry in page:
                 yield entry["Key"], entry["Size"]
 
+    def delete_file(self, key: str) -> None:
+        """Delete the blob; where the bucket keeps versions an old one stays. Raises: UsageError."""
+        try:
+            self._client.delete_object(Bucket=self._location.bucket, Key=key)
+        except BOTO_ERRORS as error:
+            raise self._said_no(error, f"delete {key!r} of") from None
+
     @property
     def _client(self) -> "S3Client":
         with self._opening:  # the first fetches come together, and sessions are not thread-safe

@@ -12,14 +12,19 @@ from typing import Self
 from domain.verdicts import Provider, Verdict
 from tasks.records.content_index import ContentIndex
 from tasks.records.home import Home, HomeUnwritable
+from tasks.records.parts_in_force import part_name, parts_in_force
 from tasks.records.unpacked import Unpacked
 
 
 def earlier_parts(home: Home, provider: Provider, run_id: str) -> list[Path]:
     """The parts of the provider's verdicts in runs other than this one, on this machine."""
     home.refresh(f"verdicts/provider={provider}")
-    parts = home.paths(f"verdicts/provider={provider}/run=*/*.parquet")
-    return [part for part in parts if part.parent.name != f"run={run_id}"]
+    named = [(name, part_name(name)) for name in parts_in_force(home)]
+    return [
+        home.path(name)
+        for name, part in named
+        if part is not None and part.provider == provider and part.run_id != run_id
+    ]
 
 
 class EarlierAnswers:

@@ -7,23 +7,24 @@ workshop: readers of the layout do not see them and buckets never get them.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import re
-import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, Self
 
 from domain.errors import UsageError
 from domain.runs import RUN_ID
-from tasks.records.durable import make_folders, put_in_place
+from tasks.records.durable import put_in_place, sync_folder
+from tasks.records.staging import claim_folder
 
 STAGING = ".staging"
 JOURNAL = ".journal"
+DELETIONS_AT_ONCE = 8  # in a bucket: thousands of parts, a round trip each
 
 
 class Blobs(Protocol):
@@ -33,10 +34,13 @@ class Blobs(Protocol):
         """The file's bytes become the object, whole, or an error is raised."""
 
     def get_file(self, key: str, path: Path) -> None:
-        """The object's bytes become the file."""
+        """The object's bytes become the file. Raises: FileNotFoundError: there is no such object."""
 
     def list_keys(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Key and size in bytes of every object whose key begins with the prefix."""
+
+    def delete_file(self, key: str) -> None:
+        """The object is gone; no error where there is none."""
 
 
 class HomeUnwritable(UsageError):
@@ -95,6 +99,11 @@ class Home:
         """The file of the lock under which the runs of this home begin, one at a time."""
         return self.root / JOURNAL / ".beginning.lock"  # no run's: an id has no dot in front
 
+    @property
+    def compaction_lock_path(self) -> Path:
+        """The file of the lock that a compaction holds; no run's id begins with `_`."""
+        return self.root / JOURNAL / "_compaction.lock"
+
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
         """An empty folder on the home's filesystem that no reader sees; gone afterwards.
@@ -104,7 +113,11 @@ class Home:
         Raises:
             HomeUnwritable: it cannot be made.
         """
-        folder, claim = self._claim_staging()
+        workshop = self.root / STAGING
+        try:
+            folder, claim = claim_folder(workshop)
+        except OSError as error:
+            raise _unwritable(workshop, error) from None
         try:
             yield folder
         finally:
@@ -170,39 +183,86 @@ class Home:
                 raise _unwritable(self.path(relative), error) from None
             return self.adopt(staged, relative)
 
+    def remove(self, relatives: Collection[str]) -> None:
+        """The files are gone, on disk too, and folders they leave empty with them; gone ones are no error.
+
+        Raises:
+            HomeUnwritable: one of them, or its folder, cannot be changed; names it and why.
+        """
+        for relative in relatives:
+            path = self.path(relative)
+            try:
+                path.unlink()
+            except (FileNotFoundError, NotADirectoryError):
+                pass
+            except OSError as error:
+                raise _unwritable(path, error) from None
+        if self._blobs is not None:
+            keys = [self._prefix + relative for relative in relatives]
+            with ThreadPoolExecutor(DELETIONS_AT_ONCE) as threads:
+                list(threads.map(self._blobs.delete_file, keys))
+        for folder in {self.path(relative).parent for relative in relatives}:
+            with contextlib.suppress(OSError):  # it holds other files
+                folder.rmdir()
+            sync_folder(next(each for each in (folder, *folder.parents) if each.is_dir()))
+
     def read_json(self, relative: str) -> Any:
         """The document at `relative` as it is now, from the bucket where the home is in one.
 
         Raises:
             UsageError: there is none, or it is not JSON; names the path.
         """
-        self.refresh(relative)
+        document = self.find_json(relative)
+        if document is None:
+            raise UsageError(f"there is no {relative} in the home {self.root}")
+        return document
+
+    def find_json(self, relative: str) -> Any | None:
+        """The document, as `read_json` gives it; None where there is none.
+
+        Never the mirror's copy: another process may be about to put an older one there.
+
+        Raises:
+            UsageError: it is not JSON, or cannot be read; names the path.
+        """
         path = self.path(relative)
         try:
-            return json.loads(path.read_bytes())
-        except FileNotFoundError:
-            raise UsageError(f"there is no {relative} in the home {self.root}") from None
+            if self._blobs is None:
+                return json.loads(path.read_bytes())
+            with self.staging() as folder:
+                self._blobs.get_file(self._prefix + relative, folder / "fetched")
+                return json.loads((folder / "fetched").read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except (OSError, ValueError) as error:
             raise UsageError(f"{path} cannot be read: {error}") from None
 
     def refresh(self, prefix: str) -> None:
-        """The mirror holds what the bucket has under `prefix`; a local home is always fresh.
+        """The mirror holds what the bucket has under `prefix`, and no more; a local home is always fresh.
 
-        Parquet parts never change and are fetched once; other files are fetched each time.
+        Parquet parts never change and are fetched once; other files are fetched each time. What is
+        deleted from the bucket meanwhile is left out.
         """
-        for relative, size_bytes in self._remote(prefix):
+        if self._blobs is None:
+            return
+        # Before the bucket is listed: what is adopted from now on is in neither list, and stays.
+        here = self._names_here(prefix)
+        there = dict(self._remote(prefix))
+        for relative, size_bytes in there.items():
             target = self.path(relative)
             is_immutable = relative.endswith(".parquet")
             if is_immutable and target.is_file() and target.stat().st_size == size_bytes:
                 continue
-            self._fetch(relative, target)
+            with contextlib.suppress(FileNotFoundError):
+                self._fetch(relative, target)
+        for relative in here - there.keys():
+            self.path(relative).unlink(missing_ok=True)
 
     def names(self, prefix: str) -> list[str]:
         """Relative paths of the files under the folder `prefix`, sorted; the bucket's where there is one."""
         if self._blobs is not None:
             return sorted(relative for relative, _ in self._remote(prefix))
-        found = self.path(prefix).rglob("*")
-        return sorted(self._relative(each) for each in found if each.is_file())
+        return sorted(self._names_here(prefix))
 
     def paths(self, pattern: str) -> list[Path]:
         """Files of this machine's folder that match a glob such as `verdicts/**/*.parquet`, sorted."""
@@ -216,6 +276,11 @@ class Home:
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
+
+    def _names_here(self, prefix: str) -> set[str]:
+        """Relative paths of this machine's file at `prefix`, or of those in the folder of that name."""
+        top = self.path(prefix)
+        return {self._relative(each) for each in (top, *top.rglob("*")) if each.is_file()}
 
     def _remote(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Path and size of the bucket's file at `prefix`, or of those in the folder of that name."""
@@ -235,48 +300,10 @@ class Home:
             try:
                 self._blobs.get_file(self._prefix + relative, staged)
                 put_in_place(staged, target)
+            except FileNotFoundError:
+                raise
             except OSError as error:
                 raise _unwritable(target, error) from None
-
-    def _claim_staging(self) -> tuple[Path, int]:
-        workshop = self.root / STAGING
-        try:
-            make_folders(workshop)
-            _clear_away_orphans(workshop)
-            while True:
-                folder = workshop / secrets.token_hex(8)
-                folder.mkdir()
-                # Between these two lines another process may take it for an orphan: then try again.
-                claim = _claim(folder)
-                if claim is not None:
-                    return folder, claim
-        except OSError as error:
-            raise _unwritable(workshop, error) from None
-
-
-def _clear_away_orphans(workshop: Path) -> None:
-    for folder in workshop.iterdir():
-        claim = _claim(folder)
-        if claim is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(claim)
-
-
-def _claim(folder: Path) -> int | None:
-    """A lock on the folder that ends with this process; None if it is taken or gone."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    if not folder.exists():
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 _SEGMENT = re.compile(r"[^.\x00/\\][^\x00/\\]*")  # no dot folder, so neither . nor ..
@@ -296,7 +323,9 @@ def _run(run_id: str) -> str:
 
 
 def _unwritable(path: Path, error: OSError) -> HomeUnwritable:
-    return HomeUnwritable(f"{path} cannot be written: {error.strerror or error}")
+    # Not error.strerror: pyarrow puts a sentence of its own there.
+    reason = os.strerror(error.errno) if error.errno else error
+    return HomeUnwritable(f"{path} cannot be written: {reason}")
 
 
 def _moment(value: object) -> str:

@@ -1,4 +1,4 @@
-"""One process per run: a lock that dies with its owner."""
+"""One process per run, and one compaction per home: locks that die with their owner."""
 
 import contextlib
 import fcntl
@@ -16,21 +16,22 @@ from domain.errors import HomeBusy, UsageError
 GLANCE_S = 0.2  # whoever asks who works on a run holds its lock for microseconds
 
 
-class RunLock:
+class ProcessLock:
     """While it is held, no other process of this machine (or of one sharing the folder) holds it.
 
     The kernel drops the lock with the process, also after kill -9, so there is no stale lock to
-    clear away: the file stays, the lock does not. Use as a context manager.
+    clear away: the file stays, the lock does not. Use as a context manager. `work` is what is done
+    while it is held, as the subject of a sentence: `run r1`.
 
     Raises:
-        HomeBusy: another living process holds the run; names the run, its pid and its host.
+        HomeBusy: another living process holds it; names the work, the process's pid and its host.
         UsageError: the lock's file cannot be made; names it.
     """
 
-    def __init__(self, path: Path, run_id: str, what: str = "") -> None:
-        """`what` somebody else is doing who holds the lock; that the run is worked on, if not given."""
-        self.path, self.run_id = path, run_id
-        self._what = what or f"run {run_id} is being worked on"
+    def __init__(self, path: Path, work: str, what: str = "") -> None:
+        """`what` somebody else is doing who holds the lock; that the work is worked on, if not given."""
+        self.path, self.work = path, work
+        self._what = what or f"{work} is being worked on"
         self._descriptor: int | None = None
 
     def __enter__(self) -> Self:
@@ -43,7 +44,7 @@ class RunLock:
             holder = _holder(descriptor)
             os.close(descriptor)
             raise HomeBusy(f"{self._what} by {holder}: wait until it ends or stop it ({self.path})")
-        owner = {"run_id": self.run_id, "pid": os.getpid(), "host": socket.gethostname()}
+        owner = {"work": self.work, "pid": os.getpid(), "host": socket.gethostname()}
         with contextlib.suppress(OSError):  # on a full disk the lock is held all the same
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(owner).encode(), 0)
@@ -66,6 +67,13 @@ class RunLock:
             os.close(self._descriptor)
             self._descriptor = None
         _held.discard(self)
+
+
+class RunLock(ProcessLock):
+    """The lock of whoever works on a run."""
+
+    def __init__(self, path: Path, run_id: str) -> None:
+        super().__init__(path, f"run {run_id}")
 
 
 def worker_of(path: Path) -> str | None:
@@ -101,7 +109,7 @@ def _holder(descriptor: int) -> str:
         return "another process"  # it holds the lock and has not yet written who it is
 
 
-_held: "weakref.WeakSet[RunLock]" = weakref.WeakSet()
+_held: "weakref.WeakSet[ProcessLock]" = weakref.WeakSet()
 
 
 def _leave_to_parent() -> None:

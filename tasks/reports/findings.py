@@ -42,11 +42,11 @@ class Findings:
     suspects: tuple[Suspect, ...]  # most high risks first, then most mid ones
 
 
-def find(verdict_files: Sequence[Path]) -> Findings:
-    """Count the verdicts of the given parts; nothing where there are none."""
+def find(verdict_files: Sequence[Path], run_id: str | None = None) -> Findings:
+    """Count the verdicts of the given parts, of one run or of all; nothing where there are none."""
     if not verdict_files:
         return Findings({}, (), ())
-    with connect(verdict_files) as connection:
+    with connect(verdict_files, run_id) as connection:
         return Findings(_risks(connection), _reasons(connection), _suspects(connection))
 
 

@@ -27,15 +27,17 @@ def read_parquet_sql(files: Sequence[Path]) -> str:
     return f"read_parquet([{names}], hive_partitioning = false, union_by_name = true)"
 
 
-def connect(verdict_files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
+def connect(verdict_files: Sequence[Path], run_id: str | None = None) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with the view `verdicts` over the given parts, columns as the contract names them.
+
+    Of all their rows, or of those that the run settled.
 
     Raises:
         UsageError: there are no verdicts yet, or a part is damaged; names it.
     """
     if not verdict_files:
         raise UsageError("no verdicts are published here yet")
-    return _connect("verdicts", verdict_files)
+    return _connect("verdicts", verdict_files, "true" if run_id is None else f"run_id = {literal(run_id)}")
 
 
 def skipped(plan_files: Sequence[Path], reason: str | None = None) -> pa.RecordBatchReader:
@@ -52,13 +54,15 @@ def skipped(plan_files: Sequence[Path], reason: str | None = None) -> pa.RecordB
     return rows.to_arrow_reader()
 
 
-def select(verdict_files: Sequence[Path], sql: str) -> pa.RecordBatchReader:
+def select(verdict_files: Sequence[Path], sql: str, run_id: str | None = None) -> pa.RecordBatchReader:
     """The rows of one SELECT over `verdicts`, streamed; it may join files of the caller's own.
+
+    With a run id, over what that run settled.
 
     Raises:
         UsageError: no verdicts, or the SQL is refused; says what DuckDB says.
     """
-    connection = connect(verdict_files)
+    connection = connect(verdict_files, run_id)
     try:
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
@@ -72,11 +76,12 @@ def select(verdict_files: Sequence[Path], sql: str) -> pa.RecordBatchReader:
     return reader
 
 
-def _connect(view: str, files: Sequence[Path]) -> duckdb.DuckDBPyConnection:
-    """A connection with one view over Parquet files."""
+def _connect(view: str, files: Sequence[Path], condition: str = "true") -> duckdb.DuckDBPyConnection:
+    """A connection with one view over the rows of Parquet files for which the condition, in SQL, holds."""
+    rows = f"SELECT * FROM {read_parquet_sql(files)} WHERE {condition}"  # noqa: S608
     connection = new_connection()
     try:
-        connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {read_parquet_sql(files)}")  # noqa: S608
+        connection.execute(f"CREATE VIEW {view} AS {rows}")
     except duckdb.Error as error:
         raise UsageError(f"the {view} files cannot be read: {str(error).splitlines()[0]}") from None
     return connection

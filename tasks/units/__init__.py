@@ -12,6 +12,7 @@ tasks      the Prefect tasks, which are units of retry and display: plan, one sh
 books      what a home knows of its runs, read from any machine
 estimates  what its answers so far say about all objects an audit selects
 outlook    what a sample will tell, before anybody is asked
+compacting merging the parts of a home's finished runs
 doctor     whether an audit could start, found out without a billed call
 watching   who is told how a run gets on
 """

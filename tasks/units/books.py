@@ -1,8 +1,8 @@
 """What a home knows of its runs, read from any machine."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from tasks.records import run_record
 from tasks.records.balance import Tally, explain
 from tasks.records.home import Home
 from tasks.records.lock import worker_of
+from tasks.records.parts_in_force import held_parts, may_hold, read_parts
 from tasks.records.queries import read_tallies
 from tasks.records.run_record import RunRecord, books_of
 from tasks.reports.findings import Findings, find
@@ -58,7 +59,7 @@ def run_documents(home: Home, records: Sequence[RunRecord]) -> list[dict[str, An
         for record in records
     ]
     if records:
-        documents[-1]["estimates"] = estimates_to_json(_estimates(home, records[-1]))
+        documents[-1]["estimates"] = estimates_to_json(estimates_of(home, records[-1]))
     return documents
 
 
@@ -97,16 +98,20 @@ def balance_lines(record: RunRecord) -> list[str]:
 
 def findings_of(home: Home, run_id: str) -> Findings:
     """What the published verdicts of a run say."""
-    return find(_parts(home, f"run={run_id}"))
+    return read_parts(home, lambda files: find(files, run_id), may_hold(run_id))
 
 
-def select_verdicts(home: Home, sql: str, run_id: str | None = None) -> pa.RecordBatchReader:
-    """One SELECT over the view `verdicts`: of all runs, or of one.
+@contextmanager
+def select_verdicts(home: Home, sql: str, run_id: str | None = None) -> Iterator[pa.RecordBatchReader]:
+    """One SELECT over the view `verdicts`: of all runs, or of one. The rows can be read inside the block.
 
     Raises:
-        UsageError: nothing is published yet, or the SQL is refused.
+        UsageError: there is no such run, nothing is published yet, or the SQL is refused.
     """
-    return select(_parts(home, "run=*" if run_id is None else f"run={run_id}"), sql)
+    if run_id is not None:
+        run_of(home, run_id)
+    with held_parts(home, may_hold(run_id)) as files:
+        yield select(files, sql, run_id)
 
 
 def skipped_of(home: Home, record: RunRecord, reason: str | None = None) -> pa.RecordBatchReader:
@@ -128,11 +133,6 @@ def _worker_of(home: Home, record: RunRecord) -> str | None:
     return None if record.status.is_over else worker_of(home.lock_path(record.run_id))
 
 
-def _parts(home: Home, run: str) -> Sequence[Path]:
-    home.refresh("verdicts")
-    return home.paths(f"verdicts/provider=*/{run}/*.parquet")
-
-
 def _current(home: Home, record: RunRecord) -> RunRecord:
     journal = home.journal_path(record.run_id)
     if record.status.gives_way or not journal.exists():
@@ -146,10 +146,6 @@ def _current(home: Home, record: RunRecord) -> RunRecord:
             for provider, each in totals.providers.items()
         ),
     )
-
-
-def _estimates(home: Home, record: RunRecord) -> tuple[RiskEstimate, ...]:
-    return estimates_of(home, record, lambda: _parts(home, "run=*"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +167,7 @@ def summary_of(home: Home, run_id: str | None = None, *, with_estimates: bool = 
         UsageError: there is none.
     """
     record = run_of(home, run_id)
-    estimates = _estimates(home, record) if with_estimates else ()
+    estimates = estimates_of(home, record) if with_estimates else ()
     return Summary(
         record,
         balance_lines(record),

@@ -29,14 +29,14 @@ from tasks.candidates.selection import DEFAULT_INCLUDE
 from tasks.records import run_record
 from tasks.records.balance import Tally
 from tasks.records.home import Home, HomeUnwritable
-from tasks.records.lock import RunLock
+from tasks.records.lock import ProcessLock, RunLock
 from tasks.records.run_record import RunRecord, books_of
 from tasks.settings import Spec
 from tasks.units.opening import versions
 from tasks.units.origin import refuse_to_mix
 from tasks.units.sources import list_source
 from tasks.units.spending import with_budget
-from tasks.units.stages import PLAN_FILE, second_of, shard_sizes, strategy_of
+from tasks.units.stages import PLAN_FILE, second_of, shard_sizes, strategy_of, with_verdicts
 from tasks.units.watching import tell
 
 
@@ -120,18 +120,22 @@ async def draft_audit(
         with _written_to(folder / "listing"):
             inventory = await list_source(source, folder)
         tell(Progress("planning"))
-        await asyncio.to_thread(home.refresh, "verdicts")
+        listing = sorted((folder / "listing").glob("*.parquet"))
         second = second_of(spec)
+        sizes = {provider: size for provider, size in shard_sizes(spec).items() if provider is not second}
         with _written_to(folder / "plan"):
             totals = await asyncio.to_thread(
-                plan,
-                sorted((folder / "listing").glob("*.parquet")),
-                home.paths("verdicts/provider=*/run=*/*.parquet"),
-                {provider: size for provider, size in shard_sizes(spec).items() if provider is not second},
-                selection,
-                folder / "plan",
-                strategy_of(spec),
-                reask=reask is not None,
+                with_verdicts,
+                home,
+                lambda verdicts: plan(
+                    listing,
+                    verdicts,
+                    sizes,
+                    selection,
+                    folder / "plan",
+                    strategy_of(spec),
+                    reask=reask is not None,
+                ),
             )
         yield replace(_draft(home, spec, run_id, folder, totals, reask=reask), inventory=inventory)
 
@@ -151,16 +155,18 @@ async def draft_retry(home: Home, run_id: str, outcomes: Collection[Outcome]) ->
     await refuse_to_mix(home, spec, records)
     with home.staging() as folder:
         tell(Progress("planning"))
-        await asyncio.to_thread(home.refresh, "verdicts")
         with _written_to(folder / "plan"):
             totals = await asyncio.to_thread(
-                plan_again,
-                home.paths("verdicts/provider=*/run=*/*.parquet"),
-                run_id,
-                outcomes,
-                shard_sizes(spec),
-                folder / "plan",
-                reask=record.reask is not None,
+                with_verdicts,
+                home,
+                lambda verdicts: plan_again(
+                    verdicts,
+                    run_id,
+                    outcomes,
+                    shard_sizes(spec),
+                    folder / "plan",
+                    reask=record.reask is not None,
+                ),
             )
         yield _draft(home, spec, None, folder, totals, retry_of=run_id, reask=record.reask)
 
@@ -175,7 +181,7 @@ def adopt(draft: Draft) -> RunRecord:
         HomeUnwritable: nothing was asked; names the path and why.
     """
     home, run_id = draft.home, draft.run_id
-    with RunLock(home.beginning_lock_path, run_id, "a run of this home is being begun"):
+    with ProcessLock(home.beginning_lock_path, f"run {run_id}", "a run of this home is being begun"):
         _check_finished(home, run_record.list_runs(home), run_id)
         _clear_leftovers(home, run_id)
         return _adopt(draft)

@@ -1,7 +1,6 @@
 """What the answers so far say about all objects an audit selects, read from any machine."""
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -9,6 +8,7 @@ import pyarrow as pa
 from tasks.candidates import PlanTotals, shard_path, skipped_path
 from tasks.records import run_record
 from tasks.records.home import Home
+from tasks.records.parts_in_force import held_parts
 from tasks.records.queries import read_answers
 from tasks.records.run_record import RunRecord
 from tasks.reports.coverage import ANSWER, PlannedPart, PlannedStratum, count_covered
@@ -19,23 +19,17 @@ from tasks.units.stages import PLAN_FILE
 __all__ = ["Interval", "RiskEstimate", "Share", "estimates_of", "estimates_to_json"]
 
 
-def estimates_of(
-    home: Home, record: RunRecord, published: Callable[[], Sequence[Path]]
-) -> tuple[RiskEstimate, ...]:
+def estimates_of(home: Home, record: RunRecord) -> tuple[RiskEstimate, ...]:
     """The estimate of each provider that the run asks; none where no plan tells of its population.
 
     It is one for all objects that the run's plan selected, from whatever the home holds of them: answers of
     this run, published or not, and of earlier ones. A retry's is that of the audit whose questions it asks
     again.
 
-    Args:
-        published: the home's verdict parts as they are when it is called, of all runs.
-
     Raises:
         UsageError: a plan, a journal or a part cannot be read; names the file.
     """
     unpublished = pa.Table.from_batches(_unpublished(home, record), ANSWER)
-    verdicts = published()  # after the journal, so that what is published meanwhile is not missed
     audit = record
     while audit.retry_of is not None:
         audit = run_record.load(home, audit.retry_of)
@@ -44,23 +38,25 @@ def estimates_of(
     if not home.path(f"{plan}/{PLAN_FILE}").is_file():
         return ()
     totals = PlanTotals.from_json(home.read_json(f"{plan}/{PLAN_FILE}"))
-    return tuple(
-        estimate_risk(
-            provider,
-            count_covered(
-                PlannedPart(
-                    provider,
-                    [PlannedStratum(own.stratum, own.selected, own.first_left) for own in each.strata],
-                    [shard_path(home.path(plan), shard) for shard in each.shards],
-                    [skipped_path(home.path(plan))],
+    # After the journal, so that what is published meanwhile is not missed.
+    with held_parts(home) as verdicts:
+        return tuple(
+            estimate_risk(
+                provider,
+                count_covered(
+                    PlannedPart(
+                        provider,
+                        [PlannedStratum(own.stratum, own.selected, own.first_left) for own in each.strata],
+                        [shard_path(home.path(plan), shard) for shard in each.shards],
+                        [skipped_path(home.path(plan))],
+                    ),
+                    verdicts,
+                    unpublished,
                 ),
-                verdicts,
-                unpublished,
-            ),
+            )
+            for provider, each in totals.providers.items()
+            if each.strata
         )
-        for provider, each in totals.providers.items()
-        if each.strata
-    )
 
 
 def estimates_to_json(estimates: tuple[RiskEstimate, ...]) -> list[dict[str, Any]]:

@@ -2,15 +2,17 @@
 
 import asyncio
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from domain.errors import Denied, Tripped
 from domain.verdicts import Provider
 from tasks.candidates import PlanTotals, plan_following
 from tasks.candidates.strategy import Strategy, StrategyKind
 from tasks.records.home import Home
+from tasks.records.parts_in_force import held_parts
 from tasks.settings import Spec
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ SHARD_S = 600.0
 """What a shard takes at the cap: long beside a task's overhead, short beside what a lost machine may cost."""
 
 LEAST_SHARD = 100
+
+T = TypeVar("T")
 
 
 def strategy_of(spec: Spec) -> Strategy:
@@ -64,6 +68,12 @@ def read_totals(home: Home, run_id: str) -> PlanTotals:
     return PlanTotals({**first.providers, **second.providers})
 
 
+def with_verdicts(home: Home, make: Callable[[Sequence[Path]], T]) -> T:
+    """A plan that knows what the home's verdicts answer; they are held only while it is made."""
+    with held_parts(home) as files:
+        return make(files)
+
+
 def awaits_second(run: "OpenRun") -> bool:
     """Whether the run's second stage is still to be planned. A retry has none: the next audit catches up."""
     second = second_of(run.spec)
@@ -102,23 +112,24 @@ async def plan_second(run: "OpenRun") -> bool:
     assert strategy.first is not None  # noqa: S101 - a strategy with a second stage has a first provider
     assert second is not None  # noqa: S101 - likewise
     await run.publish()
-    await asyncio.to_thread(home.refresh, "verdicts")
     first = run.totals.providers[strategy.first]
     with home.staging() as staged:
+        # By name: an attempt that a crash cut short may have left files of the second provider.
+        plan = home.paths(f"{folder}/provider={strategy.first}/*.parquet")
+        plan += home.paths(f"{folder}/skipped-00001.parquet")
         totals = await asyncio.to_thread(
-            plan_following,
-            first,
-            # By name: an attempt that a crash cut short may have left files of the second provider.
-            [
-                *home.paths(f"{folder}/provider={strategy.first}/*.parquet"),
-                *home.paths(f"{folder}/skipped-00001.parquet"),
-            ],
-            home.paths("verdicts/provider=*/run=*/*.parquet"),
-            second,
-            shard_sizes(run.spec)[second],
-            strategy,
-            staged / "plan",
-            reask_in=run.run_id if run.record.reask is not None else None,
+            with_verdicts,
+            home,
+            lambda verdicts: plan_following(
+                first,
+                plan,
+                verdicts,
+                second,
+                shard_sizes(run.spec)[second],
+                strategy,
+                staged / "plan",
+                reask_in=run.run_id if run.record.reask is not None else None,
+            ),
         )
         # File by file, so that a crash between two of them leaves nothing in the way of the next attempt.
         for path in sorted((staged / "plan").rglob("*.parquet")):

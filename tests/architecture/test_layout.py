@@ -31,18 +31,8 @@ SHAPELESS = {
 INVARIANTS = range(1, 11)
 
 COMMANDS = (
-    "demo",
-    "plan",
-    "audit",
-    "resume",
-    "retry",
-    "abandon",
-    "status",
-    "runs",
-    "skipped",
-    "report",
-    "verdicts",
-    "doctor",
+    *("demo", "plan", "audit", "resume", "retry", "abandon"),
+    *("status", "runs", "skipped", "report", "verdicts", "compact", "doctor"),
 )
 
 

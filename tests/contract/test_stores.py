@@ -379,6 +379,24 @@ def test_blobs_are_put_got_and_listed_whole(stand: Stand, tmp_path_factory: Any)
     assert list(bucket.list_keys("home/x")) == []
 
 
+def test_a_deleted_blob_is_neither_listed_nor_got_and_may_be_deleted_again(
+    stand: Stand, tmp_path_factory: Any
+) -> None:
+    outside = tmp_path_factory.mktemp("blobs")
+    (outside / "part").write_bytes(b"PAR1")
+    bucket = stand.open()
+    for key in ("home/é 1.json", "home/2.json"):
+        bucket.put_file(key, outside / "part")
+
+    for _ in range(2):
+        bucket.delete_file("home/é 1.json")
+    bucket.delete_file("home/2.json/no folder")
+
+    assert list(bucket.list_keys("home/")) == [("home/2.json", 4)]
+    with pytest.raises(FileNotFoundError):
+        bucket.get_file("home/é 1.json", outside / "copy")
+
+
 def test_a_missing_blob_leaves_the_file_it_should_have_replaced(stand: Stand, tmp_path_factory: Any) -> None:
     outside = tmp_path_factory.mktemp("blobs")
     (outside / "copy").write_bytes(b"before")

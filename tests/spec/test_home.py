@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from domain.errors import UsageError
 from tasks.records.home import Home, HomeUnwritable
@@ -37,13 +38,19 @@ class S3Blobs:
 
     def get_file(self, key: str, path: Path) -> None:
         self.fetched.append(key)
-        self._client.download_file(self._bucket, key, str(path))
+        try:
+            self._client.download_file(self._bucket, key, str(path))
+        except ClientError:
+            raise FileNotFoundError(key) from None
 
     def list_keys(self, prefix: str) -> Iterator[tuple[str, int]]:
         pages = self._client.get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
             for each in page.get("Contents", []):
                 yield each["Key"], each["Size"]
+
+    def delete_file(self, key: str) -> None:
+        self._client.delete_object(Bucket=self._bucket, Key=key)
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +146,23 @@ def test_an_adopted_folder_never_replaces_another(home: Home) -> None:
     assert home.names("plans") == ["plans/run=r1/kept"]
 
 
+def test_what_is_removed_is_gone_with_the_folder_it_leaves_empty(home: Home) -> None:
+    """Removing twice is no error: a process that was killed in between does it again."""
+    for name in ("run=r1/part-00001.parquet", "run=r1/part-00002.parquet", "run=r2/part-00001.parquet"):
+        put(home, f"verdicts/{name}", name)
+    for _ in range(2):
+        home.remove(["verdicts/run=r1/part-00001.parquet", "verdicts/run=r2/part-00001.parquet"])
+    assert home.names("verdicts") == ["verdicts/run=r1/part-00002.parquet"]
+    assert home.paths("verdicts/**/*") == [home.path("verdicts/run=r1/part-00002.parquet")]
+    assert not home.path("verdicts/run=r2").exists()
+
+
+def test_a_document_that_may_be_missing_is_none_until_it_is_there(home: Home) -> None:
+    assert home.find_json("verdicts/_compaction.json") is None
+    home.write_json("verdicts/_compaction.json", {"state": "over"})
+    assert home.find_json("verdicts/_compaction.json") == {"state": "over"}
+
+
 def test_what_is_staged_is_seen_by_nobody_and_gone_afterwards(home: Home) -> None:
     with home.staging() as folder:
         (folder / "part-00001.parquet").write_text("half")
@@ -200,6 +224,23 @@ def test_another_machine_sees_what_was_adopted(blobs: S3Blobs, tmp_path: Path) -
     assert two.read_json("runs/r1.json") == {"status": "running"}
     one.write_json("runs/r1.json", {"status": "stopped"})
     assert two.read_json("runs/r1.json") == {"status": "stopped"}
+
+
+def test_a_mirror_gives_up_what_another_machine_removed(blobs: S3Blobs, tmp_path: Path) -> None:
+    """Under the prefix that is refreshed, and nothing else."""
+    one = Home.in_bucket(blobs, "audits/kyc", tmp_path / "one")
+    two = Home.in_bucket(blobs, "audits/kyc", tmp_path / "two")
+    for number in (1, 2):
+        put(one, f"verdicts/run=r1/part-0000{number}.parquet", "rows")
+    put(one, "reports/r1/report.html", "elsewhere")
+    two.refresh("verdicts")
+    two.refresh("reports")
+    one.remove(["verdicts/run=r1/part-00001.parquet", "reports/r1/report.html"])
+
+    two.refresh("verdicts")
+
+    assert two.paths("verdicts/**/*") == [two.path("verdicts/run=r1/part-00002.parquet")]
+    assert two.paths("reports/**/*") == [two.path("reports/r1/report.html")]
 
 
 def test_foreign_objects_under_the_prefix_are_left_alone(

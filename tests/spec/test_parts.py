@@ -53,6 +53,9 @@ class FolderBlobs:
             if each.is_file() and key.startswith(prefix):
                 yield key, each.stat().st_size
 
+    def delete_file(self, key: str) -> None:
+        (self.folder / key).unlink(missing_ok=True)
+
 
 async def settle(home: Home, *verdicts: Verdict) -> None:
     async with Journal(home.journal_path(RUN), RUN) as journal:
