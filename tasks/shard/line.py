@@ -26,7 +26,7 @@ TRIPS_S = 10.0
 LEAST_READY = 4
 
 
-async def _admit(provider: Provider, is_simulated: bool) -> None:
+async def _accept(provider: Provider, is_simulated: bool) -> None:
     """Whoever answered, it may be kept."""
 
 
@@ -48,7 +48,7 @@ class Line:
     code_version: str
     recorded: Callable[[Verdict], None]  # told of every row once it is durable, for those who watch
     held: HeldBytes
-    admit: Callable[[Provider, bool], Awaitable[None]] = _admit  # raises if what an emulator said, or not,
+    accept: Callable[[Provider, bool], Awaitable[None]] = _accept  # raises if what an emulator said, or not,
     # must not be kept in this home
     earlier: EarlierAnswers | None = None  # what other runs of the home were told; None: nobody is asked
     feeding: asyncio.Lock = field(default_factory=asyncio.Lock)  # one shard is fed at a time

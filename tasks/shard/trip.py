@@ -104,9 +104,9 @@ async def _ask(
         try:
             answer = await line.detector.ask(request, order_no)
         except Refused:
-            await line.admit(line.provider, line.detector.simulated)
+            await line.accept(line.provider, line.detector.simulated)
             raise
-        await line.admit(line.provider, line.detector.simulated)
+        await line.accept(line.provider, line.detector.simulated)
         return answer
 
     while True:

@@ -78,7 +78,7 @@ async def open_run(home: Home, run_id: str) -> AsyncIterator[OpenRun]:
                 code_version=str(record.versions["facesweep"]),
                 recorded=run.count,
                 held=held,
-                admit=origin.admit,
+                accept=origin.accept,
                 earlier=await _earlier_answers(stack, run, provider),
             )
         await run.save(RunStatus.RUNNING)

@@ -62,7 +62,7 @@ class Origin:
         self._home, self._is_simulated, self._mark = home, is_simulated, mark
         self._learning = asyncio.Lock()
 
-    async def admit(self, provider: Provider, is_simulated: bool) -> None:
+    async def accept(self, provider: Provider, is_simulated: bool) -> None:
         """Return if an answer of this origin may be recorded.
 
         Raises:
