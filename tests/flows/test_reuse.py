@@ -128,6 +128,29 @@ async def test_invariant_4_the_same_bytes_in_another_store_are_not_asked_about_a
     assert asked_about(emulators) == []
 
 
+async def test_invariant_4_a_machine_that_has_seen_nothing_looks_back_through_a_home_in_a_bucket(
+    tmp_path: Path, emulators: RunningEmulators, moto: Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moto.client().create_bucket(Bucket="audits")
+    spec = write_spec(
+        tmp_path / "kyc.toml",
+        audit={"name": "kyc", "home": "s3://audits/kyc", "home_endpoint_url": moto.url},
+        source={"url": "source"},
+        tencent={"qps": 50, "endpoint": emulators.tencent_url},
+    )
+    put(tmp_path / "source", a=face(1))
+    monkeypatch.setenv("FACESWEEP_STATE", str(tmp_path / "one-machine"))
+    await sweep(spec, "first")
+    put(tmp_path / "source", b=face(1))
+    monkeypatch.setenv("FACESWEEP_STATE", str(tmp_path / "another"))
+    record = await sweep(spec, "second")
+
+    assert asked_about(emulators) == hashed(face(1))
+    assert (record.books[0].calls, dict(record.books[0].balance.outcomes)) == (0, {Outcome.REUSED: 1})
+    kept = [each["Key"] for each in moto.client().list_objects_v2(Bucket="audits")["Contents"]]
+    assert {key.split("/")[1] for key in kept} == {"listings", "plans", "runs", "verdicts"}
+
+
 async def test_what_is_not_answered_by_the_provider_is_asked_whoever_had_the_same_bytes(
     tmp_path: Path, emulators: RunningEmulators
 ) -> None:
