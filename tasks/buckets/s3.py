@@ -254,16 +254,6 @@ class S3Bucket:
             last_modified=_utc(modified),
         )
 
-    def _refused_object(self, named: Any) -> Unreadable | UsageError:
-        try:
-            self._client.get_object(**named, Range="bytes=0-0")["Body"].close()
-        except BOTO_ERRORS as error:
-            code = code_of(error)
-            if code in WHOLE_BUCKET_CODES or not isinstance(error, ClientError):
-                return self._said_no(error, "look up an object of")
-            return Unreadable(code, "the store does not show it to these keys")
-        return Unreadable("403", "the store gives it and does not show it to these keys")
-
     def _check_absent(self, named: Any) -> None:
         """Return where there is no such object. Raises: Unreadable, UsageError."""
         try:

@@ -136,6 +136,15 @@ def test_the_current_version_is_known_by_its_etag_as_in_a_listing(tmp_path: Path
     assert version.lower() == ETAG
 
 
+def test_a_version_that_is_not_said_to_be_an_older_one_is_the_current_one(tmp_path: Path) -> None:
+    columns = {name: S3_COLUMNS[name] for name in ("Key", "VersionId", "Size", "LastModifiedDate", "ETag")}
+    part = csv_part([Row("selfies/a.jpg", version_id="v1")], columns)
+
+    [row] = read(write_manifest(tmp_path, {KEY: part}, fileSchema=",".join(columns))).rows
+
+    assert row["version_id"] is None
+
+
 def test_many_parts_make_one_listing(tmp_path: Path) -> None:
     parts = {f"data/{number}.csv.gz": csv_part([Row(f"selfies/{number}.jpg")]) for number in range(5)}
 
