@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from domain.errors import Unreadable, UsageError
 from domain.objects import ObjectRef, Store
-from tasks.buckets.bucket import Location
+from tasks.buckets.bucket import CONNECTIONS, Location
 from tasks.buckets.fetching import (
     EXPIRES_S,
     RETRY_DELAYS_S,
@@ -175,6 +175,7 @@ class S3Bucket:
             retries={"mode": "standard", "total_max_attempts": 5},
             connect_timeout=5,
             read_timeout=60,
+            max_pool_connections=CONNECTIONS,
             request_checksum_calculation=checksums,
             response_checksum_validation=checksums,
         )

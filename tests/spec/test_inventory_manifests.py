@@ -189,6 +189,8 @@ def test_a_time_may_be_written_in_the_ways_of_oss(tmp_path: Path) -> None:
         ),
         ({"fileFormat": "Avro"}, "is of an inventory in 'AVRO': facesweep reads Parquet and CSV"),
         ({"fileFormat": None}, "is no inventory manifest: it has no fileFormat"),
+        ({"fileSchema": "Bucket, Key, RecordType"}, "is of an incremental inventory, which has changes"),
+        ({"files": [{"key": "data/\x1b[2J\n.csv.gz"}]}, "/\\x1b[2J\\x0a.csv.gz: check"),
         ({"fileSchema": "Bucket, Key, key"}, "its fileSchema names no or equal columns"),
         ({"fileSchema": "Bucket, Size"}, "has no column that names objects; there are 'Bucket', 'Size'"),
         ({"sourceBucket": "other"}, "is an inventory of bucket 'other', and source.url is s3://kyc/selfies/"),

@@ -209,7 +209,7 @@ def open_list(path: Path, name: str) -> Entries:
             said = next(csv.reader([head], delimiter=delimiter), [])
             # Tables are often written with an index in front, whose column has no name.
             columns = [column or f"column {number}" for number, column in enumerate(said, start=1)]
-            if len(set(columns)) < len(columns) or not columns:
+            if len({column.lower() for column in columns}) < len(columns) or not columns:
                 raise UsageError(
                     f"{name}, line 1: it has to name the columns, each once; it says {head[:200].strip()!r}"
                 )
