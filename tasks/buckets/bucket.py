@@ -10,6 +10,9 @@ from typing import Protocol
 from domain.errors import UsageError
 from domain.objects import ObjectRef, Store
 
+CONNECTIONS = 32
+"""Kept open to a store: more than anybody here has threads that list or look up."""
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # The widest rule of the three stores' own: S3's old buckets may hold capitals, dots and underscores.
 _BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")

@@ -21,7 +21,7 @@ from oss2.credentials import (
 
 from domain.errors import Unreadable, UsageError
 from domain.objects import ObjectRef, Store
-from tasks.buckets.bucket import Location
+from tasks.buckets.bucket import CONNECTIONS, Location
 from tasks.buckets.fetching import (
     EXPIRES_S,
     RETRY_DELAYS_S,
@@ -92,6 +92,7 @@ class OssBucket:
                 sign(credentials),
                 endpoint_url,
                 location.bucket,
+                session=oss2.Session(pool_size=CONNECTIONS),
                 connect_timeout=_TIMEOUT_S,
                 region=region,
             )

@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from domain.errors import Unreadable, UsageError
 from domain.objects import ObjectRef, Store
-from tasks.buckets.bucket import Location
+from tasks.buckets.bucket import CONNECTIONS, Location
 from tasks.buckets.fetching import (
     EXPIRES_S,
     RETRY_DELAYS_S,
@@ -182,6 +182,7 @@ class S3Bucket:
             retries={"mode": "standard", "total_max_attempts": 5},
             connect_timeout=5,
             read_timeout=60,
+            max_pool_connections=CONNECTIONS,
             request_checksum_calculation=checksums,
             response_checksum_validation=checksums,
         )
@@ -260,16 +261,6 @@ class S3Bucket:
             size_bytes=entry["Size"],
             last_modified=_utc(modified),
         )
-
-    def _refused_object(self, named: Any) -> Unreadable | UsageError:
-        try:
-            self._client.get_object(**named, Range="bytes=0-0")["Body"].close()
-        except BOTO_ERRORS as error:
-            code = code_of(error)
-            if code in WHOLE_BUCKET_CODES or not isinstance(error, ClientError):
-                return self._said_no(error, "look up an object of")
-            return Unreadable(code, "the store does not show it to these keys")
-        return Unreadable("403", "the store gives it and does not show it to these keys")
 
     def _check_absent(self, named: Any) -> None:
         """Return where there is no such object. Raises: Unreadable, UsageError."""

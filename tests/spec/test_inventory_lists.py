@@ -226,7 +226,7 @@ def test_a_row_that_cannot_be_is_named_with_its_line(tmp_path: Path, row: str, s
     assert refusal(path) == f"{path}, line 6: {said}"
 
 
-@pytest.mark.parametrize("content", ["", "\n", "url,url\nselfies/a.jpg,selfies/b.jpg\n"])
+@pytest.mark.parametrize("content", ["", "\n", "url,URL\nselfies/a.jpg,selfies/b.jpg\n"])
 def test_a_csv_without_a_header_of_different_columns_is_refused(tmp_path: Path, content: str) -> None:
     path = written(tmp_path, "list.csv", content)
 

@@ -136,6 +136,15 @@ def test_the_current_version_is_known_by_its_etag_as_in_a_listing(tmp_path: Path
     assert version.lower() == ETAG
 
 
+def test_a_version_that_is_not_said_to_be_an_older_one_is_the_current_one(tmp_path: Path) -> None:
+    columns = {name: S3_COLUMNS[name] for name in ("Key", "VersionId", "Size", "LastModifiedDate", "ETag")}
+    part = csv_part([Row("selfies/a.jpg", version_id="v1")], columns)
+
+    [row] = read(write_manifest(tmp_path, {KEY: part}, fileSchema=",".join(columns))).rows
+
+    assert row["version_id"] is None
+
+
 def test_many_parts_make_one_listing(tmp_path: Path) -> None:
     parts = {f"data/{number}.csv.gz": csv_part([Row(f"selfies/{number}.jpg")]) for number in range(5)}
 
@@ -180,6 +189,8 @@ def test_a_time_may_be_written_in_the_ways_of_oss(tmp_path: Path) -> None:
         ),
         ({"fileFormat": "Avro"}, "is of an inventory in 'AVRO': facesweep reads Parquet and CSV"),
         ({"fileFormat": None}, "is no inventory manifest: it has no fileFormat"),
+        ({"fileSchema": "Bucket, Key, RecordType"}, "is of an incremental inventory, which has changes"),
+        ({"files": [{"key": "data/\x1b[2J\n.csv.gz"}]}, "/\\x1b[2J\\x0a.csv.gz: check"),
         ({"fileSchema": "Bucket, Key, key"}, "its fileSchema names no or equal columns"),
         ({"fileSchema": "Bucket, Size"}, "has no column that names objects; there are 'Bucket', 'Size'"),
         ({"sourceBucket": "other"}, "is an inventory of bucket 'other', and source.url is s3://kyc/selfies/"),

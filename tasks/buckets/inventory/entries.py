@@ -60,11 +60,6 @@ def quoted(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
 
 
-def _literal_path(path: Path) -> str:
-    """The path as an SQL string that stands for this file alone, whatever signs of a glob are in it."""
-    return literal(re.sub(r"([\[*?])", r"[\1]", str(path)))
-
-
 @dataclass(frozen=True, slots=True)
 class CsvEntries:
     """CSV, compressed or not. Without a header it is a part of an inventory, whose keys are url-encoded."""
@@ -82,7 +77,7 @@ class CsvEntries:
     def sql(self, connection: duckdb.DuckDBPyConnection) -> str:  # noqa: ARG002 - as all entries
         columns = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in self.columns)
         return (
-            f"read_csv({_literal_path(self.path)}, auto_detect = false, columns = {{{columns}}},"
+            f"read_csv({literal(str(self.path))}, auto_detect = false, columns = {{{columns}}},"
             f" header = {str(self.has_header).lower()}, delim = {literal(self.delimiter)},"
             f" quote = '\"', escape = '\"', strict_mode = true,"
             f" max_line_size = {LONGEST_LINE_BYTES},"
@@ -124,7 +119,7 @@ class ParquetEntries:
     is_url_encoded: bool = False
 
     def sql(self, connection: duckdb.DuckDBPyConnection) -> str:  # noqa: ARG002 - as all entries
-        return f"read_parquet({_literal_path(self.path)}, hive_partitioning = false)"
+        return f"read_parquet({literal(str(self.path))}, hive_partitioning = false)"
 
     def place_of(self, row: int) -> str:
         return f"row {row}"
@@ -214,7 +209,7 @@ def open_list(path: Path, name: str) -> Entries:
             said = next(csv.reader([head], delimiter=delimiter), [])
             # Tables are often written with an index in front, whose column has no name.
             columns = [column or f"column {number}" for number, column in enumerate(said, start=1)]
-            if len(set(columns)) < len(columns) or not columns:
+            if len({column.lower() for column in columns}) < len(columns) or not columns:
                 raise UsageError(
                     f"{name}, line 1: it has to name the columns, each once; it says {head[:200].strip()!r}"
                 )

@@ -68,6 +68,11 @@ def parse_manifest(content: bytes, name: str) -> Manifest:
         columns = tuple(column.strip() for column in _text(told, "fileSchema", name).split(","))
         if "" in columns or len({column.lower() for column in columns}) < len(columns):
             raise UsageError(f"{name} is no inventory manifest: its fileSchema names no or equal columns")
+        if "recordtype" in {column.lower() for column in columns}:
+            raise UsageError(
+                f"{name} is of an incremental inventory, which has changes and not what is there: "
+                "give a full one"
+            )
     files = told.get("files")
     if not isinstance(files, list):
         raise UsageError(f"{name} is no inventory manifest: it has no list of files")

@@ -17,9 +17,15 @@ class Part:
     """One file of an inventory."""
 
     key: str  # in its bucket, or the path of a local file
-    name: str  # for people
+    where: str = ""  # what stands before the key in its url
     size_bytes: int | None = None  # as the manifest says it
     md5: str | None = None  # hex
+
+    @property
+    def name(self) -> str:
+        """For people: a manifest's keys may hold anything, and must not write on a terminal."""
+        name = self.where + self.key
+        return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in name)
 
 
 class Shelf:
@@ -34,8 +40,8 @@ class Shelf:
         """The manifest or list itself."""
         place = self._place
         if place.store is Store.LOCAL:
-            return Part(place.bucket, place.bucket)
-        return Part(place.prefix, place.url)
+            return Part(place.bucket)
+        return Part(place.prefix, f"{place.store}://{place.bucket}/")
 
     def manifest(self) -> Manifest:
         """The manifest. Raises: UsageError: it is not there, or is none."""
@@ -54,18 +60,15 @@ class Shelf:
         place = self._place
         if place.store is Store.LOCAL:
             return [
-                Part(str(self._local(each.key)), str(self._local(each.key)), each.size_bytes, each.md5)
-                for each in manifest.parts
+                Part(str(self._local(each.key)), "", each.size_bytes, each.md5) for each in manifest.parts
             ]
         if manifest.own_bucket != place.bucket:
             raise UsageError(
                 f"{place.url} says that it is in bucket {manifest.own_bucket!r}: give the manifest in the "
                 "bucket it was written to, or a local copy with its parts"
             )
-        return [
-            Part(each.key, f"{place.store}://{place.bucket}/{each.key}", each.size_bytes, each.md5)
-            for each in manifest.parts
-        ]
+        where = f"{place.store}://{place.bucket}/"
+        return [Part(each.key, where, each.size_bytes, each.md5) for each in manifest.parts]
 
     @contextmanager
     def fetched(self, part: Part) -> Iterator[Path]:
