@@ -11,7 +11,8 @@ from rich.console import Console
 from domain.errors import Stopped
 from domain.runs import Progress
 from flows.prefect_server import some_server
-from flows.terminal import ProgressDisplay, show_plan
+from flows.progress import ProgressDisplay
+from flows.terminal import show_plan
 from tasks.units.draft import Draft, approving
 from tasks.units.watching import stoppable, watching
 

@@ -103,7 +103,8 @@ def register(verbs: Verbs) -> None:
 
 async def plan(options: argparse.Namespace) -> int:
     """List and plan; ask nobody."""
-    from flows.terminal import ProgressDisplay, show_plan
+    from flows.progress import ProgressDisplay
+    from flows.terminal import show_plan
     from tasks.units.draft import draft_audit
     from tasks.units.opening import open_audit
     from tasks.units.watching import watching

@@ -25,7 +25,8 @@ def register(verbs: Verbs) -> None:
 
 async def compact(options: argparse.Namespace) -> int:
     """Merge the verdicts of runs that are over; whoever reads them reads on."""
-    from flows.terminal import ProgressDisplay, show_compaction
+    from flows.progress import ProgressDisplay
+    from flows.terminal import show_compaction
     from tasks.units.compacting import compact_home, look_at_compaction
     from tasks.units.watching import watching
 
