@@ -50,7 +50,7 @@ class Draft:
     folder: Path  # staged: listing/ and plan/
     totals: PlanTotals
     estimates: tuple[Estimate, ...]
-    coverages: tuple[Coverage, ...]  # one for each bound of the budget
+    coverages: tuple[Coverage, ...] = ()  # one for each bound of the budget
     retry_of: str | None = None
     reask: str | None = None  # why what has a final verdict already is asked again
     inventory: InventoryTotals | None = None  # where the rows went of the one it was made from

@@ -32,6 +32,8 @@ def estimates_of(home: Home, record: RunRecord) -> tuple[RiskEstimate, ...]:
     unpublished = pa.Table.from_batches(_unpublished(home, record), ANSWER)
     audit = record
     while audit.retry_of is not None:
+        if not home.path(f"runs/{audit.retry_of}.json").is_file():
+            return ()
         audit = run_record.load(home, audit.retry_of)
     plan = f"plans/run={audit.run_id}"
     home.refresh(plan)

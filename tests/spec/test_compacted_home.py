@@ -185,7 +185,8 @@ def test_a_home_that_may_not_be_written_is_one_sentence(audit: Audit, facesweep:
     (audit.home.root / ".journal").write_text("")
     status, _, err = facesweep("compact")
     assert status == 2
-    assert err.splitlines()[-1] == f"facesweep: {audit.home.root}/verdicts cannot be written: File exists"
+    lock = audit.home.root / ".journal" / "_compaction.lock"
+    assert err.splitlines()[-1] == f"facesweep: the lock {lock} cannot be opened: File exists"
 
 
 def test_what_is_no_home_is_named_and_not_made_one(tmp_path: Path, capfd: Any) -> None:
