@@ -27,24 +27,14 @@ MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
-    """How large merged parts grow, and how much is sorted at once.
+class Slices:
+    """How much is sorted at once: a slice, which becomes a row group of the merged part.
 
-    A million rows with replies of 1.4 KB are 400 MB: few enough files for years of verdicts, small enough
-    to be fetched, and to be written again while their month is not over. A slice is a row group: DuckDB
-    reads one for each range of keys it looks for, and its own are 122,880 rows.
+    DuckDB reads one row group of a part for each key it looks for; its own hold 122,880 rows.
     """
 
-    file_rows: int = 1_000_000
-    file_bytes: int = 512 * MIB
-    slice_rows: int = 100_000
-    slice_bytes: int = 96 * MIB  # of plain values; sorting takes some five times as much
-    slices: int = 128  # of one batch; each is an open file, and macOS allows a process 256
-
-    @property
-    def batch_bytes(self) -> int:
-        """Plain values merged at once: the disk needs about half as much room meanwhile."""
-        return self.slice_bytes * self.slices
+    rows: int = 100_000
+    plain_bytes: int = 96 * MIB  # uncompressed; sorting takes some five times as much memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +59,24 @@ _PLAIN = pa.schema(
 
 
 def merge(
-    files: Sequence[Path], folder: Path, row_bytes: float, sizes: Sizes, go_on: Callable[[], None]
+    files: Sequence[Path], folder: Path, row_bytes: float, slices: Slices, go_on: Callable[[], None]
 ) -> list[Merged]:
-    """The rows of `files` as few parts in `folder`: by month, sorted by key, question, time and run.
+    """The rows of `files` as one part in `folder` for each month, sorted by key, question, time and run.
 
-    Each part holds rows of one month only, by `settled_at` in UTC. Columns that an earlier schema lacks are
-    null. `row_bytes` is about what a row takes uncompressed. `go_on` is called every few seconds and may
-    raise.
+    The month is that of `settled_at` in UTC. Columns that an earlier schema lacks are null. `row_bytes` is
+    about what a row takes uncompressed. `go_on` is called every few seconds and may raise.
 
     Raises:
         UsageError: a part has columns this facesweep does not know; names it.
         PartDamaged: a part cannot be read; names it.
         OSError: the folder cannot be written.
     """
-    slice_rows = max(1, min(sizes.slice_rows, int(sizes.slice_bytes // max(row_bytes, 1))))
+    slice_rows = max(1, min(slices.rows, int(slices.plain_bytes // max(row_bytes, 1))))
     bounds = _bounds(files, slice_rows)
-    slices = _deal(_read(files, slice_rows), bounds, folder, sizes.slice_bytes, go_on)
-    merged = []
-    for month, paths in sorted(slices.items()):
-        for path, row_count in _write(paths, folder, month, sizes, go_on):
-            sync_file(path)
-            merged.append(Merged(path, month, row_count))
-    return merged
+    dealt = _deal(_read(files, slice_rows), bounds, folder, slices.plain_bytes, go_on)
+    return [
+        _write(paths, folder / f"{month}.parquet", month, go_on) for month, paths in sorted(dealt.items())
+    ]
 
 
 def _bounds(files: Sequence[Path], slice_rows: int) -> dict[str, list[str]]:
@@ -193,39 +179,25 @@ def _by_month(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         start += row_count
 
 
-def _write(
-    slices: Sequence[Path], folder: Path, month: str, sizes: Sizes, go_on: Callable[[], None]
-) -> Iterator[tuple[Path, int]]:
-    """The slices as Parquet files, each a row group; behind a file of full size comes another."""
-    waiting = iter(slices)
-    number = 0
-    while (rows := _next_sorted(waiting)) is not None:
-        number += 1
-        path = folder / f"{month}-{number:05d}.parquet"
-        row_count = 0
-        with (
-            pa.OSFile(str(path), "wb") as file,
-            pq.ParquetWriter(file, VERDICTS, compression="zstd") as writer,
-        ):
-            while rows is not None:
+def _write(slices: Sequence[Path], path: Path, month: str, go_on: Callable[[], None]) -> Merged:
+    """The slices as a Parquet file on disk, each a row group; their own files are removed."""
+    row_count = 0
+    with pq.ParquetWriter(path, VERDICTS, compression="zstd") as writer:
+        for each in slices:
+            rows = _sorted(each)
+            if rows.num_rows:
                 writer.write_table(rows, row_group_size=rows.num_rows)
-                row_count += rows.num_rows
-                go_on()
-                if row_count >= sizes.file_rows or file.tell() >= sizes.file_bytes:
-                    break
-                rows = _next_sorted(waiting)
-        yield path, row_count
+            row_count += rows.num_rows
+            each.unlink()
+            go_on()
+    sync_file(path)
+    return Merged(path, month, row_count)
 
 
-def _next_sorted(slices: Iterator[Path]) -> pa.Table | None:
-    """The next slice that has rows, sorted; its file is removed. None behind the last one."""
-    for path in slices:
-        with pa.OSFile(str(path), "rb") as file, pa.ipc.open_stream(file) as reader:
-            rows = reader.read_all()
-        path.unlink()
-        if rows.num_rows:
-            rows = rows.sort_by(_ORDER)
-            place = VERDICTS.get_field_index("provider")
-            encoded = rows.column(place).dictionary_encode()
-            return rows.set_column(place, VERDICTS.field(place), encoded).cast(VERDICTS)
-    return None
+def _sorted(slice_: Path) -> pa.Table:
+    with pa.OSFile(str(slice_), "rb") as file, pa.ipc.open_stream(file) as reader:
+        rows = reader.read_all().sort_by(_ORDER)
+    place = VERDICTS.get_field_index("provider")
+    return rows.set_column(place, VERDICTS.field(place), rows.column(place).dictionary_encode()).cast(
+        VERDICTS
+    )

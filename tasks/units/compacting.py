@@ -5,7 +5,8 @@ from collections.abc import Callable
 from domain.errors import UsageError
 from domain.runs import Progress
 from tasks.records import run_record
-from tasks.records.compaction import Compaction, Totals, compact, look_ahead
+from tasks.records.batches import Totals
+from tasks.records.compaction import Compaction, compact, look_ahead
 from tasks.records.home import Home
 from tasks.units.watching import tell
 

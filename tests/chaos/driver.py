@@ -21,7 +21,7 @@ from typing import Any
 
 from domain.errors import FacesweepError
 from tasks.records.home import Home
-from tasks.units import draft
+from tasks.units import draft, stages
 from tasks.units.lifetime import open_run
 from tasks.units.opening import open_audit
 from tasks.units.run import OpenRun
@@ -43,7 +43,7 @@ def work(task: dict[str, Any]) -> int:
     """What a child does; its exit status."""
     if not task.get("one_shard"):
         # A shard is ten minutes of calls; here it is a fraction of a second: many parts are published.
-        draft.SHARD_S, draft.LEAST_SHARD = 0.2, 10
+        stages.SHARD_S, stages.LEAST_SHARD = 0.2, 10
     try:
         if task["do"] == "begin":
             asyncio.run(begin(Path(task["spec"]), task["run_id"]))

@@ -84,7 +84,7 @@ def while_publishing(disk: SmallDisk, world: World, drivers: Stable) -> Victim:
     """Everything is answered; there is room for a few pages, and a part needs more."""
     assert _begin(drivers, world).ended(ENDS_WITHIN_S) == 0
     _killed_at(world, _go_on(drivers, world), Moment("part being written", _part_begun))
-    disk.fill(drivers.process_id, leave_pages=9)
+    disk.fill(drivers.process_id, leave_pages=14)
     return _go_on(drivers, world)
 
 

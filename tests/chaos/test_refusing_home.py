@@ -12,7 +12,7 @@ from tasks.buckets.s3 import S3Bucket
 from tasks.records import run_record
 from tasks.records.home import Home, HomeUnwritable
 from tasks.settings import Spec
-from tasks.units import draft
+from tasks.units import draft, stages
 from tasks.units.lifetime import open_run
 from tasks.units.opening import open_home
 from tasks.units.run import OpenRun
@@ -60,8 +60,8 @@ def spec(
     for name, value in {**KEYS, "OSS_ACCESS_KEY_ID": OSS_KEY_ID, "OSS_ACCESS_KEY_SECRET": OSS_SECRET}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("FACESWEEP_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr(draft, "SHARD_S", 0.1)
-    monkeypatch.setattr(draft, "LEAST_SHARD", 20)
+    monkeypatch.setattr(stages, "SHARD_S", 0.1)
+    monkeypatch.setattr(stages, "LEAST_SHARD", 20)
     store.heal()
     emulators.control("tencent", "POST", "script", [])
     (tmp_path / "source").mkdir()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.emulator_process import RunningEmulators, running_emulators
+from tests.flows.faces import know_keys
 from tests.flows.in_process import KEYS
 from tests.flows.prefect_server import shared_server
 
@@ -49,4 +50,5 @@ def emulators(emulator_process: RunningEmulators, monkeypatch: pytest.MonkeyPatc
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     emulator_process.reset()
+    know_keys(emulator_process)
     return emulator_process

@@ -13,17 +13,10 @@ from tasks.units.lifetime import open_run
 from tasks.units.opening import open_audit
 from tasks.units.run import OpenRun
 from tests.contract.emulator_process import RunningEmulators
+from tests.flows.facesweep_process import KEYS as COMMAND_KEYS
 
-KEYS = {
-    "TENCENTCLOUD_SECRET_ID": "AKIDEXAMPLE",
-    "TENCENTCLOUD_SECRET_KEY": "EXAMPLE-secret-key-not-real",
-    "ALIBABA_CLOUD_ACCESS_KEY_ID": "LTAIEXAMPLE",
-    "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "EXAMPLE-access-key-secret-not-real",
-    "AWS_ACCESS_KEY_ID": "test-key",
-    "AWS_SECRET_ACCESS_KEY": "test-secret",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
-"""What audits in the process of a test need: the accounts the emulators know, and any for moto."""
+KEYS = COMMAND_KEYS | {"AWS_DEFAULT_REGION": "us-east-1"}
+"""Those of the command: Aliyun's own chain reads them once in a process, whichever test comes first."""
 
 
 def write_spec(path: Path, **tables: dict[str, Any]) -> Path:

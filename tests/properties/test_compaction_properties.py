@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from domain.verdicts import Outcome, Verdict
+from tasks.records.batches import Sizes
 from tasks.records.compaction import compact
 from tasks.records.home import Home
-from tasks.records.merging import Sizes
+from tasks.records.merging import Slices
 from tasks.records.parts_in_force import part_name, parts_in_force
 from tasks.records.schema import VERDICTS
 from tests.spec.compacted_homes import ADDED, as_version_1, put_part, row, rows_of
@@ -23,11 +24,10 @@ TEXTS = ["", "a", "a/b", "b", "é", "自拍/02.jpg", "a\x00b", "a\nb", "😀"]
 
 SIZES = st.builds(
     Sizes,
-    file_rows=st.integers(3, 30),
-    file_bytes=st.sampled_from([1, 20_000, 1 << 30]),
-    slice_rows=st.integers(2, 12),
-    slice_bytes=st.sampled_from([20_000, 1 << 30]),
-    slices=st.sampled_from([2, 100]),
+    rows=st.integers(3, 60),
+    size_bytes=st.sampled_from([40_000, 1 << 30]),
+    plain_bytes=st.sampled_from([20_000, 1 << 30]),
+    slices=st.builds(Slices, rows=st.integers(2, 12), plain_bytes=st.sampled_from([20_000, 1 << 30])),
 )
 
 

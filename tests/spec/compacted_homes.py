@@ -16,19 +16,20 @@ import pyarrow.parquet as pq
 from domain.runs import RunStatus
 from domain.verdicts import Outcome, Verdict
 from tasks.records import run_record
+from tasks.records.batches import Sizes
 from tasks.records.home import Home
-from tasks.records.merging import Sizes
+from tasks.records.merging import Slices
 from tasks.records.parts_in_force import held_parts
 from tasks.records.schema import VERDICTS, table_of
 from tests.spec.test_books import a_record
 from tests.spec.test_journal import a_verdict
 from tests.spec.test_parts import FolderBlobs
 
-SMALL = Sizes(file_rows=10, slice_rows=4, slices=1_000)
-"""So small that thirty rows make several files of several row groups."""
+SMALL = Sizes(rows=1_000, slices=Slices(rows=4))
+"""A merged part has several row groups."""
 
-BATCHES = Sizes(file_rows=10, slice_rows=4, slice_bytes=10_000, slices=1)
-"""And that they do not fit into one batch."""
+BATCHES = replace(SMALL, rows=20)
+"""A merged part is full with those of two published ones."""
 
 OVER = ("r1", "r2")
 UNFINISHED = "r3"

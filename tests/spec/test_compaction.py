@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from multiprocessing.connection import Connection
@@ -113,22 +113,21 @@ def test_parts_become_sorted_files_of_one_month_each(home: Home) -> None:
         assert place is not None
         assert {f"{each:%Y-%m}" for each in table.column("settled_at").to_pylist()} == {place.month}
         assert set(table.column("provider").to_pylist()) == {place.provider}
-        assert max(sizes) <= 2 * SMALL.slice_rows
+        assert max(sizes) <= 2 * SMALL.slices.rows
 
 
-def test_files_grow_to_their_size_and_keys_of_one_are_behind_those_of_another(tmp_path: Path) -> None:
-    """A key is looked for in one file of a month that was merged at once."""
+def test_merged_parts_hold_what_was_settled_one_after_the_other(tmp_path: Path) -> None:
+    """So that a run, or a day, lies in few of them, and statistics tell which."""
     home = Home.local(tmp_path)
-    for part in range(5):
-        put_part(home, [row("r1", 10 * part + each) for each in range(10)], part + 1)
-    compact(home, OVER, sizes=SMALL)
-    ranges = []
+    for part in range(6):
+        put_part(home, [row("r1", 10 * part + each) for each in range(10)], 1 + part * 5 % 6)
+    compact(home, OVER, sizes=BATCHES)
+    spans = []
     for name in names(home):
-        keys = list(map(str, pq.ParquetFile(home.path(name)).read(["key"]).column(0).to_pylist()))
-        ranges.append((keys[0], keys[-1], len(keys)))
-    assert len(ranges) > 2
-    assert all(last <= first for (_, last, _), (first, _, _) in pairwise(ranges))
-    assert all(SMALL.file_rows <= rows < SMALL.file_rows + 3 * SMALL.slice_rows for *_, rows in ranges[:-1])
+        moments = pq.ParquetFile(home.path(name)).read(["settled_at"]).column(0).to_pylist()
+        spans.append((min(moments), max(moments), len(moments)))
+    assert [rows for *_, rows in spans] == [20, 20, 20]
+    assert all(last < first for (_, last, _), (first, _, _) in pairwise(sorted(spans)))
 
 
 def test_a_second_compaction_finds_nothing_to_do(tmp_path: Path) -> None:
@@ -144,30 +143,26 @@ def test_a_second_compaction_finds_nothing_to_do(tmp_path: Path) -> None:
     assert done.before == done.after
 
 
-def test_what_comes_later_is_merged_with_the_file_that_is_not_full_and_with_no_other(tmp_path: Path) -> None:
+def test_what_comes_later_is_merged_with_the_part_that_is_not_full_and_with_no_other(tmp_path: Path) -> None:
     home = Home.local(tmp_path)
-    fill(home)
-    compact(home, ["r1"], sizes=SMALL)
-    merged = set(names(home, "_compacted-2026-10"))
-    full = [name for name in merged if rows_at(home, name) >= SMALL.file_rows]
-    put_part(home, [row("r4", each) for each in range(3)], 1)
+    for part in range(3):
+        put_part(home, [row("r1", 10 * part + each) for each in range(10)], part + 1)
+    compact(home, OVER, sizes=BATCHES)
+    (full,) = (name for name in names(home) if rows_at(home, name) == 20)
+    put_part(home, [row("r2", each) for each in range(3)], 1)  # of October too
 
-    compact(home, ["r1", "r4"], sizes=SMALL)
+    compact(home, OVER, sizes=BATCHES)
 
-    left = set(names(home, "_compacted-2026-10"))
-    assert set(full) <= left
-    assert len(merged - set(full)) == 1
-    assert not (merged - set(full)) & left
-    assert len([name for name in left if rows_at(home, name) < SMALL.file_rows]) <= 1
-    assert sum(rows_at(home, name) for name in left) == 33
+    assert sorted(rows_at(home, name) for name in names(home)) == [13, 20]
+    assert full in names(home)
 
 
 def rows_at(home: Home, name: str) -> int:
     return int(pq.read_metadata(home.path(name)).num_rows)
 
 
-def test_a_batch_holds_no_more_than_its_bytes(tmp_path: Path) -> None:
-    """So that disk and memory do not grow with the home; each batch is swapped on its own."""
+def test_parts_are_swapped_a_batch_at_a_time(tmp_path: Path) -> None:
+    """So that disk and memory do not grow with the home; between two batches all is as it should be."""
     home = Home.local(tmp_path)
     fill(home)
     before = rows_of(home)
@@ -180,7 +175,7 @@ def test_a_batch_holds_no_more_than_its_bytes(tmp_path: Path) -> None:
 
     compact(home, OVER, sizes=BATCHES, at_step=at_step)
 
-    assert len(swaps) >= 3
+    assert len(swaps) == 3
     assert rows_of(home) == before
     assert all("_compacted" in name or UNFINISHED in name for name in names(home))
 
@@ -366,6 +361,35 @@ def test_invariant_10_a_reader_sees_the_same_rows_however_often_it_looks_while_p
     assert looks > 1
     with_r4 = before + rows_in([home.path("verdicts/provider=tencent/run=r4/part-00001.parquet")])
     assert seen <= {frozenset(before.items()), frozenset(with_r4.items())}
+
+
+class TurningBlobs(FolderBlobs):
+    """A bucket in which a swap happens between the two halves of the first list of verdicts."""
+
+    is_turned = False
+
+    def list_keys(self, prefix: str) -> Iterator[tuple[str, int]]:
+        first = list(super().list_keys(prefix))
+        if not prefix.endswith("verdicts") or TurningBlobs.is_turned:
+            yield from first
+            return
+        yield from first[: len(first) // 2]
+        TurningBlobs.is_turned = True
+        compact(a_bucket_home(self.folder.parent), OVER)
+        yield from (each for each in super().list_keys(prefix) if each > first[len(first) // 2 - 1])
+
+
+def test_invariant_10_a_list_during_which_parts_were_swapped_is_made_again(tmp_path: Path) -> None:
+    """Half of it is of before, half of after: merged parts and parts they replace, or neither."""
+    fill(a_bucket_home(tmp_path))
+    before = rows_of(a_bucket_home(tmp_path))
+    TurningBlobs.is_turned = False
+
+    seen = parts_in_force(a_bucket_home(tmp_path, "another", TurningBlobs))
+
+    assert TurningBlobs.is_turned
+    assert seen == parts_in_force(a_bucket_home(tmp_path))
+    assert rows_of(a_bucket_home(tmp_path, "another")) == before
 
 
 def test_invariant_10_rows_that_are_being_read_stay_until_they_are_read(home: Home) -> None:
@@ -563,7 +587,7 @@ def test_rows_whose_values_have_moved_are_other_rows(tmp_path: Path) -> None:
             table = pq.ParquetFile(path).read()
             place = table.schema.get_field_index("order_no")
             moved = table.column(place).to_pylist()
-            moved[:2] = moved[1::-1]
+            moved[0], moved[-1] = moved[-1], moved[0]
             pq.write_table(table.set_column(place, table.schema.field(place), [moved]), path)
 
     fails_and_leaves_all(home, MergeDiffers, "gave other rows", at_step=swap_two_values)

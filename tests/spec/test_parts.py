@@ -5,6 +5,7 @@ import contextlib
 import functools
 import os
 import resource
+import secrets
 import shutil
 import signal
 import threading
@@ -41,7 +42,9 @@ class FolderBlobs:
 
     def put_file(self, key: str, path: Path) -> None:
         (self.folder / key).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, self.folder / key)
+        aside = self.folder.with_name(f"{self.folder.name}-{secrets.token_hex(8)}")
+        shutil.copy(path, aside)
+        aside.replace(self.folder / key)
         self._after_put()
 
     def get_file(self, key: str, path: Path) -> None:
@@ -50,8 +53,9 @@ class FolderBlobs:
     def list_keys(self, prefix: str) -> Iterator[tuple[str, int]]:
         for each in sorted(self.folder.rglob("*")):
             key = each.relative_to(self.folder).as_posix()
-            if each.is_file() and key.startswith(prefix):
-                yield key, each.stat().st_size
+            with contextlib.suppress(FileNotFoundError):  # deleted by another process
+                if key.startswith(prefix) and not each.is_dir():
+                    yield key, each.stat().st_size
 
     def delete_file(self, key: str) -> None:
         (self.folder / key).unlink(missing_ok=True)
