@@ -26,6 +26,7 @@ from tests.flows.reader import Reader
 LATENCY_MS = "20-200"
 PATIENCE_S = 1.0  # for one moment; then the next one is waited for
 ENDS_WITHIN_S = 60.0  # a run that nobody kills
+OWN_SERVER_EVERY = 5  # of so many commands one brings its own Prefect server, which is killed with it
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,8 @@ class _Siege:
     def _go_on(self, run_id: str, moments: Iterator[Moment]) -> bool:
         """Whether the run is done."""
         if self._wanted and self._result.of_commands < self._result.plan.commands:
-            victim = self._drivers.command("resume", self._world.home)
+            with_server = self._result.of_commands % OWN_SERVER_EVERY == OWN_SERVER_EVERY - 1
+            victim = self._drivers.command("resume", self._world.home, own_server=with_server)
         else:
             victim = self._drivers.drive(do="go on", home=self._world.home, run_id=run_id)
         return self._meet(victim, run_id, moments if self._wanted else iter([]))

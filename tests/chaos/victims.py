@@ -108,14 +108,17 @@ class Stable:
 
         return Victim(child, "units", said, reap)
 
-    def command(self, *arguments: object) -> Victim:
-        """`facesweep` with these arguments."""
+    def command(self, *arguments: object, own_server: bool = False) -> Victim:
+        """`facesweep` with these arguments; perhaps with a Prefect server of its own, whatever is running."""
+        environment = dict(self.facesweep.environment)
+        if own_server:
+            environment.pop("PREFECT_API_URL", None)
         said = self._new_file("command")
         with said.open("wb") as err:
             process = subprocess.Popen(
                 [sys.executable, "-m", "flows", *map(str, arguments)],
                 cwd=ROOT,
-                env=self.facesweep.environment,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=err,
