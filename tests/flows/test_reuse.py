@@ -14,7 +14,7 @@ from domain.verdicts import Outcome
 from tests.contract.emulator_process import RunningEmulators
 from tests.contract.store_servers import Moto, running_moto
 from tests.flows import verdict_rows
-from tests.flows.faces import both, face
+from tests.flows.faces import both, face, know_keys
 from tests.flows.in_process import asked_about, go_on, put, sweep, sweep_again, write_spec
 
 pytestmark = pytest.mark.anyio
@@ -213,6 +213,7 @@ async def test_invariant_10_a_run_leaves_nothing_of_its_index_in_the_home_and_ma
     assert list((tmp_path / "home" / ".staging").iterdir()) == []
 
     emulators.reset()
+    know_keys(emulators)
     await go_on(spec, "second")
     assert asked_about(emulators) == hashed(face(2))
     assert {key: row["outcome"] for key, row in rows(tmp_path / "home", "second").items()} == {
