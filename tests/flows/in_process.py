@@ -13,6 +13,7 @@ from tasks.units.lifetime import open_run
 from tasks.units.opening import open_audit
 from tasks.units.run import OpenRun
 from tests.contract.emulator_process import RunningEmulators
+from tests.flows.faces import know_keys
 from tests.flows.facesweep_process import KEYS as COMMAND_KEYS
 
 KEYS = COMMAND_KEYS | {"AWS_DEFAULT_REGION": "us-east-1"}
@@ -62,6 +63,7 @@ def asked_about(emulators: RunningEmulators, provider: str = "tencent") -> list[
     """The media of each call since the last look, by hash; the log is empty again."""
     found = [each["media_sha256"] for each in emulators.calls(provider)]
     emulators.reset()
+    know_keys(emulators)
     return found
 
 
