@@ -120,9 +120,7 @@ class Verdict:
     schema_version: int
     mapping_version: int
     code_version: str
-    asked_because: (
-        str | None
-    )  # what in the strategy put the object to this provider
+    asked_because: str | None  # what in the strategy put the object to this provider
     subject_id: str | None  # the inventory's: whose face it is meant to be
     stratum: str | None  # None where the audit has no strata
     weight: float | None  # selected objects this one stands for; None where nothing was sampled
