@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -312,11 +314,31 @@ def test_parquet_may_have_the_types_that_pandas_gives(tmp_path: Path, faces: Pat
     assert found.rows[0]["last_modified"] == NOON
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Shanghai"])
+def test_a_time_of_parquet_is_one_moment_in_whatever_type(
+    tmp_path: Path, unit: str, zone: str | None
+) -> None:
+    times = pa.array([NOON if zone else NOON.replace(tzinfo=None)], pa.timestamp(unit, zone))
+    facts = {"key": ["selfies/a.jpg"], "size": [3], "etag": [ETAG], "last_modified": times}
+    pq.write_table(pa.table(facts), tmp_path / "list.parquet")
+
+    assert read(tmp_path / "list.parquet").rows[0]["last_modified"] == NOON
+
+
+@pytest.mark.parametrize("size", [-1.0, 3.5, float("inf"), 1e30])
+def test_a_size_that_is_no_number_of_bytes_is_none_in_any_type(tmp_path: Path, size: float) -> None:
+    pq.write_table(pa.table({"key": ["selfies/a.jpg"], "size": [size]}), tmp_path / "list.parquet")
+
+    assert "row 1: the size must be a number of bytes" in refusal(tmp_path / "list.parquet")
+
+
 def test_what_parquet_does_not_know_is_looked_up(tmp_path: Path, faces: Path) -> None:
     """A missing number makes pandas keep all of the column as floating point."""
-    path = parquet(
-        tmp_path, key=["a.jpg", "b/c.jpg", "gone.jpg"], size=[5.0, None, None], subject_id=["u", None, "w"]
-    )
+    sizes = pa.array([5.0, float("nan"), None])
+    facts = {"key": ["a.jpg", "b/c.jpg", "gone.jpg"], "size": sizes, "subject_id": ["u", None, "w"]}
+    path = tmp_path / "list.parquet"
+    pq.write_table(pa.table(facts), path)
 
     found = read(path, str(faces))
 
@@ -348,7 +370,7 @@ NAMES = st.text(
 ).filter(lambda name: bool(name.strip()) and not name.endswith("\r") and not name.startswith("\ufeff"))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(names=st.lists(NAMES, max_size=20))
 def test_whatever_a_key_holds_a_list_names_it(
     tmp_path_factory: pytest.TempPathFactory, names: list[str]

@@ -32,6 +32,7 @@ WRONG = {
 }
 """What may be wrong with a row, for people."""
 
+_FLOATS = ("FLOAT", "DOUBLE")  # as which pandas keeps numbers when some are missing
 # S3 writes ISO 8601. OSS says "in UTC format" and no more; its own listings and headers have these.
 _TIME_FORMATS = ("%Y-%m-%dT%H-%M-%SZ", "%Y%m%dT%H%M%SZ", "%a, %d %b %Y %H:%M:%S GMT")
 
@@ -81,7 +82,10 @@ class RowSql:
 
     def _text(self, field: str) -> str:
         column = self.fields.columns.get(field)
-        return f"nullif({quoted(column)}::VARCHAR, '')" if column is not None else "NULL::VARCHAR"
+        if column is None:
+            return "NULL::VARCHAR"
+        nothing = "nan" if self._type(field) in _FLOATS else ""
+        return f"nullif({quoted(column)}::VARCHAR, '{nothing}')"
 
     def _type(self, field: str) -> str:
         return self.types.get(self.fields.columns.get(field, ""), "VARCHAR")
@@ -93,9 +97,11 @@ class RowSql:
         return f"({self._text(field)} IS NOT NULL AND {self._flag(field)} IS NULL)"
 
     def _size(self) -> str:
-        kind, text = self._type("size_bytes"), self._text("size_bytes")
-        if kind in ("FLOAT", "DOUBLE"):  # how pandas keeps numbers some of which are missing
-            return f"TRY_CAST(nullif({text}::DOUBLE, 'nan'::DOUBLE) AS BIGINT)"
+        text = self._text("size_bytes")
+        if self._type("size_bytes") in _FLOATS:
+            number = f"{text}::DOUBLE"
+            is_whole = f"{number} >= 0 AND {number} = floor({number})"
+            return f"CASE WHEN {is_whole} THEN TRY_CAST({number} AS BIGINT) END"
         return f"CASE WHEN regexp_full_match({text}, '[0-9]{{1,18}}') THEN {text}::BIGINT END"
 
     def _time(self) -> str:
