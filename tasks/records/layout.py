@@ -114,6 +114,11 @@ def open_reader(path: Path, run_id: str | None = None) -> sqlite3.Connection:
         is_empty = recognise(sql, path, run_id)
     except sqlite3.Error as error:
         sql.close()
+        # Only the very first transaction has a rollback journal: a writer will undo it.
+        if error.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK:
+            raise NeverBegan(
+                f"the journal {path} was never begun: its first commit is to be undone"
+            ) from None
         raise refusal(path, error) from None
     except BaseException:
         sql.close()

@@ -104,7 +104,7 @@ def read_journal(path: Path) -> JournalState:
     try:
         return _state(sql)
     except sqlite3.OperationalError as error:
-        if "no such table" in str(error):
+        if "no such table" in str(error) or error.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK:
             return EMPTY
         raise
     finally:

@@ -11,7 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -332,15 +332,32 @@ def test_a_full_disk_is_not_taken_for_a_damaged_journal(path: Path, tmp_path: Pa
     assert _answers(path, 3) == [a_verdict(number) for number in range(3)]
 
 
-@pytest.mark.parametrize("began", [0, 1], ids=["no byte written", "one page written"])
+def _touched(path: Path) -> None:
+    path.touch()
+
+
+def _one_page(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as sql:
+        sql.execute("PRAGMA journal_mode = WAL")
+
+
+def _to_be_rolled_back(path: Path) -> None:
+    """As a kill leaves it between the first page and its commit: only a writer may undo it."""
+    beginning = path.with_name("beginning")
+    with contextlib.closing(sqlite3.connect(beginning, isolation_level=None)) as sql:
+        for statement in ("PRAGMA cache_size = 1", "BEGIN IMMEDIATE", "CREATE TABLE t (x)"):
+            sql.execute(statement)
+        sql.executemany("INSERT INTO t VALUES (?)", [("x" * 4000,)] * 20)
+        for end in ("", "-journal"):
+            shutil.copy(f"{beginning}{end}", f"{path}{end}")
+
+
+@pytest.mark.parametrize("left", [_touched, _one_page, _to_be_rolled_back])
 def test_a_journal_killed_before_it_had_tables_holds_nothing_and_is_begun_anew(
-    path: Path, began: int
+    path: Path, left: Callable[[Path], None]
 ) -> None:
     path.parent.mkdir()
-    path.touch()
-    if began:
-        with contextlib.closing(sqlite3.connect(path)) as sql:
-            sql.execute("PRAGMA journal_mode = WAL")
+    left(path)
     assert read_tallies(path) == {}
     asyncio.run(_settled_and_doubtful(path, []))
     assert read_tallies(path) == {}
