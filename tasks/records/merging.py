@@ -30,11 +30,12 @@ MIB = 1024 * 1024
 class Slices:
     """How much is sorted at once: a slice, which becomes a row group of the merged part.
 
-    DuckDB reads one row group of a part for each key it looks for; its own hold 122,880 rows.
+    With replies of 1.5 KB that are some 32,000 rows. Merging a million of them took 640 MiB, interpreter and
+    libraries included; with half the bytes 530, with half more 770, in the same time.
     """
 
-    rows: int = 100_000
-    plain_bytes: int = 96 * MIB  # uncompressed; sorting takes some five times as much memory
+    rows: int = 100_000  # DuckDB's own row groups hold 122,880
+    plain_bytes: int = 64 * MIB  # uncompressed
 
 
 @dataclass(frozen=True, slots=True)
