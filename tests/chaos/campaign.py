@@ -17,7 +17,7 @@ from typing import Any
 from tests.chaos.ledger import Account, Kill, examine, seen
 from tests.chaos.moments import BEGINNINGS, FIRST, WORKING, Moment, Scene, at_random, wait_for
 from tests.chaos.victims import Stable, Victim, stable
-from tests.chaos.world import World, make_world
+from tests.chaos.world import World, books_of, make_world
 from tests.contract.emulator_process import RunningEmulators
 from tests.flows.faces import emulated, know_keys
 from tests.flows.facesweep_process import Facesweep
@@ -136,7 +136,8 @@ class _Siege:
             if self._world.record(run_id).exists():
                 break
         moments = chain([FIRST], self._moments)
-        while not self._go_on(run_id, moments):
+        while books_of(self._world.record(run_id))["status"] != "done":
+            self._go_on(run_id, moments)
             moments = self._moments
         return run_id
 
@@ -148,29 +149,27 @@ class _Siege:
         victim = self._drivers.drive(do="begin", spec=self._world.spec, run_id=run_id)
         self._meet(victim, run_id, iter([moment] if moment else []))
 
-    def _go_on(self, run_id: str, moments: Iterator[Moment]) -> bool:
-        """Whether the run is done."""
+    def _go_on(self, run_id: str, moments: Iterator[Moment]) -> None:
         if self._wanted and self._result.of_commands < self._result.plan.commands:
             with_server = self._result.of_commands % OWN_SERVER_EVERY == OWN_SERVER_EVERY - 1
             victim = self._drivers.command("resume", self._world.home, own_server=with_server)
         else:
             victim = self._drivers.drive(do="go on", home=self._world.home, run_id=run_id)
-        return self._meet(victim, run_id, moments if self._wanted else iter([]))
+        self._meet(victim, run_id, moments if self._wanted else iter([]))
 
-    def _meet(self, victim: Victim, run_id: str, moments: Iterator[Moment]) -> bool:
-        """Kill the victim at the first of the moments that comes; whether it ended by itself."""
+    def _meet(self, victim: Victim, run_id: str, moments: Iterator[Moment]) -> None:
+        """Kill the victim at the first of the moments that comes; if none does, wait for its end."""
         scene = Scene(self._world, run_id, victim)
         try:
             while victim.is_alive and (moment := next(moments, None)):
                 if wait_for(scene, moment, PATIENCE_S):
                     self._note(victim, run_id, moment)
-                    return False
+                    return
         finally:
             scene.close()
         status = victim.ended(ENDS_WITHIN_S)
         if status != 0:
             raise AssertionError(f"a process that was not killed ended with status {status}:\n{victim.said}")
-        return True
 
     def _note(self, victim: Victim, run_id: str, moment: Moment) -> None:
         kill = seen(self._world, run_id, moment.name, victim.kind)
