@@ -167,7 +167,7 @@ def show_compaction(console: Console, compaction: Compaction, *, is_done: bool) 
     """Files, rows and bytes before and after, and what was left alone."""
     table = Table("", "files", "rows", "bytes", "", "files", "rows", "bytes", box=None, pad_edge=False)
     for provider, before in compaction.before.items():
-        after = compaction.after[provider]
+        after = compaction.after.get(provider, Totals(0, 0, 0, 0))
         table.add_row(provider, *_held(before), "become" if is_done else "would become", *_held(after))
     console.print(table)
     if compaction.unfinished:

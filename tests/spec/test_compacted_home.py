@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from domain.errors import Stopped
 from domain.objects import ObjectRef
 from domain.questions import question_id
 from domain.runs import RunStatus
@@ -18,7 +19,9 @@ from tasks.buckets.bucket import parse_location
 from tasks.buckets.local import LocalBucket
 from tasks.records import run_record
 from tasks.records.home import Home
+from tasks.records.parts_in_force import parts_in_force
 from tasks.records.run_record import clean_spec
+from tasks.records.schema import VERDICTS
 from tasks.units.books import findings_of, select_verdicts
 from tasks.units.compacting import compact_home, look_at_compaction
 from tasks.units.draft import Draft, draft_audit, draft_retry
@@ -159,6 +162,33 @@ def test_the_command_says_what_became_of_how_much(audit: Audit, facesweep: Any) 
     said = "left alone, 1 files of runs that are not over or have no record: r2"
     assert said in looked
     assert said in out
+
+
+def test_a_part_without_rows_is_no_trouble_to_tell(audit: Audit, facesweep: Any) -> None:
+    """The only one of its provider: afterwards there is none."""
+    with audit.home.staging() as folder:
+        pq.write_table(VERDICTS.empty_table(), folder / "part")
+        audit.home.adopt(folder / "part", "verdicts/provider=aliyun/run=r1/part-00001.parquet")
+    status, out, _ = facesweep("compact")
+    assert status == 0
+    assert "become  0 " in out
+
+
+def test_ctrl_c_stops_a_compaction_before_it_replaces_anything(audit: Audit) -> None:
+    """What Ctrl-C does to a command: its task is cancelled."""
+    files = parts_in_force(audit.home)
+    options = _parser().parse_args(["compact", str(audit.home.root)])
+
+    async def story() -> None:
+        task = asyncio.create_task(options.command(options))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with pytest.raises(Stopped, match="nothing is lost"):
+        asyncio.run(story())
+    assert parts_in_force(audit.home) == files
 
 
 def test_status_and_report_tell_a_compacted_run_as_before(facesweep: Any) -> None:

@@ -13,6 +13,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -20,6 +21,7 @@ from domain.errors import HomeBusy, Stopped, UsageError
 from tasks.records.claim import CLAIM_LAPSES, RENEW_EVERY, compacting_alone
 from tasks.records.compaction import MergeDiffers, compact, look_ahead
 from tasks.records.home import Home, HomeUnwritable
+from tasks.records.merging import Slices, merge
 from tasks.records.parts import PartDamaged
 from tasks.records.parts_in_force import (
     SWAP_PATH,
@@ -213,6 +215,39 @@ def test_older_parts_get_the_columns_they_lack_as_null(tmp_path: Path) -> None:
     assert all(each.schema.equals(VERDICTS) for each in tables)
     versions = [each for table in tables for each in table.column("schema_version").to_pylist()]
     assert sorted(versions) == [1] * 10 + [2] * 10
+
+
+def merge_and_tell(folder: Path, told: Connection) -> None:
+    """What Arrow held at most; rows of a quarter of a megabyte may be sorted at once."""
+    files = sorted(folder.glob("verdicts/*/*/*.parquet"))
+    merge(files, folder, 5_000, Slices(plain_bytes=250_000), lambda: None)
+    told.send(pa.default_memory_pool().max_memory())
+
+
+def test_invariant_7_four_times_the_rows_are_merged_in_the_same_memory(
+    tmp_path: Path, forks: ForkServerContext
+) -> None:
+    peaks = []
+    for parts in (5, 20):
+        home = Home.local(tmp_path / str(parts))
+        for part in range(parts):
+            rows = [row("r1", 50 * part + each, raw=f"{each:05d}" * 1_000) for each in range(50)]
+            put_part(home, rows, part + 1)
+        ours, theirs = forks.Pipe()
+        assert ended(forks, merge_and_tell, home.root, theirs) == 0
+        assert ours.poll(10)
+        peaks.append(ours.recv())
+    assert peaks[1] < 1.2 * peaks[0] < 5_000_000, peaks
+
+
+def test_a_part_without_rows_is_gone_afterwards(tmp_path: Path) -> None:
+    home = Home.local(tmp_path)
+    with home.staging() as folder:
+        pq.write_table(VERDICTS.empty_table(), folder / "part")
+        home.adopt(folder / "part", "verdicts/provider=tencent/run=r1/part-00001.parquet")
+    done = compact(home, OVER)
+    assert (done.before["tencent"].files, done.after) == (1, {})
+    assert names(home) == []
 
 
 def test_every_reader_of_the_folder_sees_the_same_rows_as_before(tmp_path: Path) -> None:
