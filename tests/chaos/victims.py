@@ -45,6 +45,8 @@ class Victim:
 
     def kill(self) -> None:
         """kill -9 to its group and to every descendant, whatever session those are in."""
+        if not self.is_alive:
+            return
         descendants = children_of(self.process_id)
         self._signal(signal.SIGKILL)
         for each in descendants:
@@ -72,6 +74,8 @@ class Victim:
         return self._status
 
     def _signal(self, number: int) -> None:
+        if self._status is not None:  # its number may be somebody else's by now
+            return
         with suppress(ProcessLookupError):
             os.killpg(self.process_id, number)
 

@@ -70,7 +70,9 @@ class Running:
         self.process.wait(10)
 
     def signal(self, number: int) -> None:
-        """To the whole process group, as a terminal sends Ctrl-C; nothing where all have ended."""
+        """To the whole process group, as a terminal sends Ctrl-C; nothing once the command has ended."""
+        if self.process.poll() is not None:  # its number may be somebody else's by now
+            return
         try:
             os.killpg(self.process.pid, number)
         except ProcessLookupError:
