@@ -8,7 +8,7 @@ import pytest
 
 from tests.contract.emulator_process import RunningEmulators, running_emulators
 from tests.flows.faces import know_keys
-from tests.flows.in_process import KEYS
+from tests.flows.in_process import set_keys
 from tests.flows.prefect_server import shared_server
 
 
@@ -47,8 +47,7 @@ def emulator_process() -> Iterator[RunningEmulators]:
 @pytest.fixture
 def emulators(emulator_process: RunningEmulators, monkeypatch: pytest.MonkeyPatch) -> RunningEmulators:
     """The same, as if they had just started; this process has keys for them."""
-    for name, value in KEYS.items():
-        monkeypatch.setenv(name, value)
+    set_keys(monkeypatch)
     emulator_process.reset()
     know_keys(emulator_process)
     return emulator_process

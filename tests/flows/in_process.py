@@ -5,6 +5,9 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+import pytest
+from alibabacloud_credentials.utils import auth_util
+
 from domain.runs import Shard
 from domain.verdicts import Outcome
 from tasks.records.run_record import RunRecord
@@ -14,10 +17,19 @@ from tasks.units.opening import open_audit
 from tasks.units.run import OpenRun
 from tests.contract.emulator_process import RunningEmulators
 from tests.flows.faces import know_keys
-from tests.flows.facesweep_process import KEYS as COMMAND_KEYS
+from tests.flows.facesweep_process import ALIYUN_KEY, ALIYUN_SECRET, KEYS
 
-KEYS = COMMAND_KEYS | {"AWS_DEFAULT_REGION": "us-east-1"}
-"""Those of the command: Aliyun's own chain reads them once in a process, whichever test comes first."""
+
+def set_keys(environment: pytest.MonkeyPatch) -> None:
+    """This process has the keys that `Facesweep` gives its commands, and moto takes any.
+
+    Aliyun's own chain reads the environment once, when it is imported: by whichever test came first.
+    """
+    for name, value in (KEYS | {"AWS_DEFAULT_REGION": "us-east-1"}).items():
+        environment.setenv(name, value)
+    environment.setattr(auth_util, "environment_access_key_id", ALIYUN_KEY)
+    environment.setattr(auth_util, "environment_access_key_secret", ALIYUN_SECRET)
+    environment.setattr(auth_util, "environment_security_token", None)
 
 
 def write_spec(path: Path, **tables: dict[str, Any]) -> Path:

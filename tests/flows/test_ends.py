@@ -19,7 +19,8 @@ from tasks.units.opening import open_audit
 from tests.contract.emulator_process import RunningEmulators
 from tests.flows import verdict_rows
 from tests.flows.faces import emulated, folder_of_faces, know_keys, totals
-from tests.flows.facesweep_process import KEYS, Facesweep
+from tests.flows.facesweep_process import Facesweep
+from tests.flows.in_process import set_keys
 from tests.flows.sweeps import audited, resumed
 
 OBJECTS = 30
@@ -33,8 +34,7 @@ def process() -> Iterator[RunningEmulators]:
 
 @pytest.fixture
 def emulators(process: RunningEmulators, monkeypatch: pytest.MonkeyPatch) -> RunningEmulators:
-    for name, value in KEYS.items():
-        monkeypatch.setenv(name, value)
+    set_keys(monkeypatch)
     process.reset()
     know_keys(process)
     return process

@@ -10,7 +10,7 @@ import pytest
 from tests.flows import verdict_rows
 from tests.flows.faces import emulated, folder_of_faces
 from tests.flows.facesweep_process import Facesweep
-from tests.flows.in_process import KEYS, sweep
+from tests.flows.in_process import set_keys, sweep
 from tests.flows.once import Telling, told_once
 
 OBJECTS = 3
@@ -53,8 +53,7 @@ def reask(shared: Path, prefect_url: str) -> Telling:
 def in_this_process(spec: Path, run_id: str) -> None:
     """An audit as usual."""
     with pytest.MonkeyPatch.context() as environment:
-        for name, value in KEYS.items():
-            environment.setenv(name, value)
+        set_keys(environment)
         asyncio.run(sweep(spec, run_id))
 
 
