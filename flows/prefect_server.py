@@ -5,9 +5,12 @@ and as an orphan after a kill -9.
 """
 
 import asyncio
+import re
 import socket
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import IO
 
 import aiohttp
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
@@ -26,12 +29,22 @@ ASK_EVERY_S = 0.1
 async def some_server() -> AsyncIterator[None]:
     """Inside the block flows find a server: the configured one, or one of our own that ends with the block.
 
+    What our own prints reaches nobody's terminal: while it shuts down it may log what it was cut off from.
+
     Raises:
-        FacesweepError: our own does not start.
+        FacesweepError: our own does not start; quotes the last thing it said.
     """
     if get_current_settings().api.url is not None:
         yield
         return
+    with tempfile.TemporaryFile() as printed:
+        async with _own_server(printed) as url:
+            with temporary_settings({PREFECT_API_URL: url}):
+                yield
+
+
+@asynccontextmanager
+async def _own_server(printed: IO[bytes]) -> AsyncIterator[str]:
     port = _free_port()
     process = start_python(
         [
@@ -46,20 +59,37 @@ async def some_server() -> AsyncIterator[None]:
                 "PREFECT__SERVER_FINAL": "1",
             }
         ),
+        stdout=printed,
+        stderr=printed,
     )
     try:
         url = f"http://127.0.0.1:{port}/api"
-        async with asyncio.timeout(PATIENCE_S):
-            while not await _is_well(url):
-                if process.poll() is not None:
-                    raise FacesweepError(f"Prefect's server did not start (exit status {process.returncode})")
-                await asyncio.sleep(ASK_EVERY_S)
-        with temporary_settings({PREFECT_API_URL: url}):
-            yield
-    except TimeoutError:
-        raise FacesweepError(f"Prefect's server did not start within {PATIENCE_S:.0f} s") from None
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not await _is_well(url):
+                    if process.poll() is not None:
+                        status = f"exit status {process.returncode}{_said(printed)}"
+                        raise FacesweepError(f"Prefect's server did not start ({status})")
+                    await asyncio.sleep(ASK_EVERY_S)
+        except TimeoutError:
+            raise FacesweepError(
+                f"Prefect's server did not start within {PATIENCE_S:.0f} s{_said(printed)}"
+            ) from None
+        yield url
     finally:
         await asyncio.to_thread(ended, process)
+
+
+_PASSWORD = re.compile(r"//[^/\s@]*@")
+"""Of the url of a database, which its driver may repeat in an error."""
+
+
+def _said(printed: IO[bytes]) -> str:
+    """The last line that says something; nothing where there is none."""
+    printed.seek(0)
+    lines = [line.strip() for line in printed.read().decode(errors="replace").splitlines()]
+    spoken = [line for line in lines if re.search(r"\w", line)]
+    return f": {_PASSWORD.sub('//…@', spoken[-1])}" if spoken else ""
 
 
 async def _is_well(url: str) -> bool:

@@ -38,26 +38,29 @@ def workspace(
     if any(out_dir.iterdir()):
         raise FileExistsError(f"{out_dir} already holds files; a plan is written into an empty folder")
     with tempfile.TemporaryDirectory(prefix=".plan-", dir=out_dir.parent) as folder:
-        connection = duckdb.connect(
-            str(Path(folder, "plan.duckdb")),
-            config={
-                "memory_limit": f"{memory_limit_bytes}B",
-                "threads": threads,
-                "temp_directory": str(Path(folder, "spill")),
-                # Planning stays within this machine: nothing is fetched for it.
-                "autoinstall_known_extensions": False,
-                "preserve_insertion_order": False,
-            },
-        )
         try:
-            connection.execute("SET enable_progress_bar = false")  # it would be drawn into our output
-            for statement in macros():
-                connection.execute(statement)
-            yield connection, Path(folder)
+            with _connection(Path(folder), memory_limit_bytes, threads) as connection:
+                yield connection, Path(folder)
         except duckdb.Error as error:
             raise _as_the_system_says(error) from None
-        finally:
-            connection.close()
+
+
+def _connection(folder: Path, memory_limit_bytes: int, threads: int) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(
+        str(folder / "plan.duckdb"),
+        config={
+            "memory_limit": f"{memory_limit_bytes}B",
+            "threads": threads,
+            "temp_directory": str(folder / "spill"),
+            # Planning stays within this machine: nothing is fetched for it.
+            "autoinstall_known_extensions": False,
+            "preserve_insertion_order": False,
+        },
+    )
+    connection.execute("SET enable_progress_bar = false")  # it would be drawn into our output
+    for statement in macros():
+        connection.execute(statement)
+    return connection
 
 
 def _as_the_system_says(error: duckdb.Error) -> Exception:

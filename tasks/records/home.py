@@ -306,6 +306,15 @@ class Home:
                 raise _unwritable(target, error) from None
 
 
+@contextlib.contextmanager
+def written_to(place: Path) -> Iterator[None]:
+    """Raises HomeUnwritable, naming the place, where the system refuses what is written in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise _unwritable(place, error) from None
+
+
 _SEGMENT = re.compile(r"[^.\x00/\\][^\x00/\\]*")  # no dot folder, so neither . nor ..
 
 

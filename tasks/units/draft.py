@@ -28,7 +28,7 @@ from tasks.candidates import (
 from tasks.candidates.selection import DEFAULT_INCLUDE
 from tasks.records import run_record
 from tasks.records.balance import Tally
-from tasks.records.home import Home, HomeUnwritable
+from tasks.records.home import Home, written_to
 from tasks.records.lock import ProcessLock, RunLock
 from tasks.records.run_record import RunRecord, books_of
 from tasks.settings import Spec
@@ -117,13 +117,13 @@ async def draft_audit(
         await asyncio.to_thread(_check_finished, home, records, run_id)
     await refuse_to_mix(home, spec, records)
     with home.staging() as folder:
-        with _written_to(folder / "listing"):
+        with written_to(folder / "listing"):
             inventory = await list_source(source, folder)
         tell(Progress("planning"))
         listing = sorted((folder / "listing").glob("*.parquet"))
         second = second_of(spec)
         sizes = {provider: size for provider, size in shard_sizes(spec).items() if provider is not second}
-        with _written_to(folder / "plan"):
+        with written_to(folder / "plan"):
             totals = await asyncio.to_thread(
                 with_verdicts,
                 home,
@@ -155,7 +155,7 @@ async def draft_retry(home: Home, run_id: str, outcomes: Collection[Outcome]) ->
     await refuse_to_mix(home, spec, records)
     with home.staging() as folder:
         tell(Progress("planning"))
-        with _written_to(folder / "plan"):
+        with written_to(folder / "plan"):
             totals = await asyncio.to_thread(
                 with_verdicts,
                 home,
@@ -212,15 +212,6 @@ def _adopt(draft: Draft) -> RunRecord:
     record = with_budget(record, draft.spec.budget.bounds)
     run_record.save(home, record)
     return record
-
-
-@contextmanager
-def _written_to(place: Path) -> Iterator[None]:
-    """Raises HomeUnwritable, naming the place, where the system refuses what is written in the block."""
-    try:
-        yield
-    except OSError as error:
-        raise HomeUnwritable(f"{place} cannot be written: {error.strerror or error}") from None
 
 
 def _draft(

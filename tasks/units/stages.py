@@ -11,7 +11,7 @@ from domain.errors import Denied, Tripped
 from domain.verdicts import Provider
 from tasks.candidates import PlanTotals, plan_following
 from tasks.candidates.strategy import Strategy, StrategyKind
-from tasks.records.home import Home
+from tasks.records.home import Home, written_to
 from tasks.records.parts_in_force import held_parts
 from tasks.settings import Spec
 
@@ -117,20 +117,21 @@ async def plan_second(run: "OpenRun") -> bool:
         # By name: an attempt that a crash cut short may have left files of the second provider.
         plan = home.paths(f"{folder}/provider={strategy.first}/*.parquet")
         plan += home.paths(f"{folder}/skipped-00001.parquet")
-        totals = await asyncio.to_thread(
-            with_verdicts,
-            home,
-            lambda verdicts: plan_following(
-                first,
-                plan,
-                verdicts,
-                second,
-                shard_sizes(run.spec)[second],
-                strategy,
-                staged / "plan",
-                reask_in=run.run_id if run.record.reask is not None else None,
-            ),
-        )
+        with written_to(staged / "plan"):
+            totals = await asyncio.to_thread(
+                with_verdicts,
+                home,
+                lambda verdicts: plan_following(
+                    first,
+                    plan,
+                    verdicts,
+                    second,
+                    shard_sizes(run.spec)[second],
+                    strategy,
+                    staged / "plan",
+                    reask_in=run.run_id if run.record.reask is not None else None,
+                ),
+            )
         # File by file, so that a crash between two of them leaves nothing in the way of the next attempt.
         for path in sorted((staged / "plan").rglob("*.parquet")):
             await asyncio.to_thread(home.adopt, path, f"{folder}/{_place(path, staged / 'plan')}")

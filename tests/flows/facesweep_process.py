@@ -111,6 +111,12 @@ class Facesweep:
             self.environment["PREFECT_API_URL"] = prefect_url
         self._runs = 0
 
+    def at_python_start(self, code: str) -> None:
+        """Have every Python of every command run this before anything else."""
+        (self.folder / "sitecustomize.py").write_text(code, encoding="utf-8")
+        paths = [str(self.folder), self.environment.get("PYTHONPATH", "")]
+        self.environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+
     def start(self, *arguments: object) -> Running:
         """Start a command; what it prints goes into a folder of its own."""
         self._runs += 1

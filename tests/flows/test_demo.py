@@ -19,11 +19,25 @@ from tests.flows import verdict_rows
 from tests.flows.facesweep_process import Facesweep
 from tests.flows.once import Telling, told_once
 
+TALKATIVE_SERVER = """\
+import os, signal, sys
+
+def last_words(number, frame):
+    print("Traceback (most recent call last): its database was closed", file=sys.stderr, flush=True)
+    os._exit(0)
+
+if "uvicorn" in sys.orig_argv:
+    print("INFO: Prefect's server starts", flush=True)
+    signal.signal(signal.SIGTERM, last_words)
+"""
+"""Python reads it when it starts: Prefect's server then speaks where it may and when it is told to end."""
+
 
 @pytest.fixture(scope="session")
 def demo(shared: Path) -> Telling:
     def story(folder: Path) -> dict[str, Any]:
         facesweep = Facesweep(folder)
+        facesweep.at_python_start(TALKATIVE_SERVER)
         ended = facesweep.run("demo", "--home", folder / "demo")
         return {
             "demo": ended.as_json(),
@@ -139,10 +153,29 @@ def test_scores_are_on_the_providers_own_scale_and_come_with_the_raw_reply(home:
 
 @pytest.mark.parametrize("command", ["demo", "status", "verdicts"])
 def test_nothing_but_facesweeps_own_words_reaches_the_terminal(demo: Telling, command: str) -> None:
-    """No traceback, no log of Prefect's, no complaint of a library at the end of the process."""
+    """No traceback, no log of Prefect's or its server's, no complaint of a library at the process's end."""
     printed = demo[command]["out"] + demo[command]["err"]
-    for noise in ("Traceback", "prefect.", "nanobind", "leaked", "Warning", " | ERROR", " | INFO"):
+    for noise in ("Traceback", "INFO:", "prefect.", "nanobind", "leaked", "Warning", " | ERROR", " | INFO"):
         assert noise not in printed
+
+
+def test_a_prefect_server_that_does_not_start_is_quoted_with_its_last_words(tmp_path: Path) -> None:
+    """One sentence, without the traceback it ended with and without the password of its database."""
+    facesweep = Facesweep(tmp_path)
+    facesweep.at_python_start(
+        "import os, sys\n"
+        "if 'uvicorn' in sys.orig_argv:\n"
+        "    os.write(2, b'OSError: no database at postgresql://prefect:geheim@db/prefect\\n\\n')\n"
+        "    os._exit(7)\n"
+    )
+    (tmp_path / "source").mkdir()
+    ended = facesweep.run("audit", facesweep.spec(source={"url": "source"}, tencent={}), "--yes")
+    assert ended.status == 1
+    assert ended.err.splitlines()[-1] == (
+        "facesweep: Prefect's server did not start (exit status 7: "
+        "OSError: no database at postgresql://…@db/prefect)"
+    )
+    assert not any("OSError" in line for line in ended.err.splitlines()[:-1])
 
 
 def test_a_query_prints_its_rows_and_nothing_else(demo: Telling, home: Path) -> None:

@@ -235,6 +235,71 @@ def test_a_csv_without_a_header_of_different_columns_is_refused(tmp_path: Path, 
     assert f"{path}, line 1: it has to name the columns, each once" in refusal(path)
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (b"selfies/a.jpg?Signature=5ecre7,1,2,3,4,5\n", "it has not the columns it should have"),
+        (b'"selfies/a.jpg?Signature=5ecre7,1,2,3\n', "a quote is not closed"),
+        (b"selfies/a.jpg?Signature=5ecre7\xff,1,,\n", "it is not UTF-8"),
+        (b"selfies/a.jpg?Signature=5ecre7," + b"1" * 1_100_000 + b",,\n", "it is too long"),
+    ],
+)
+def test_a_row_far_behind_the_first_ones_is_named_like_any_other(
+    tmp_path: Path, row: bytes, said: str
+) -> None:
+    """What was read before it is many batches; nothing of the row itself is quoted."""
+    rows = b"".join(b"selfies/%06d.jpg,%s\n" % (number, FULL.encode()) for number in range(150_000))
+    path = written(tmp_path, "list.csv", HEAD.encode() + b"\n" + rows + row)
+
+    sentence = refusal(path)
+
+    assert sentence.startswith(f"{path}, line 150002: {said}")
+    assert "5ecre7" not in sentence
+    assert len(sentence.splitlines()) == 1
+
+
+def test_of_two_wrong_rows_one_is_named(tmp_path: Path) -> None:
+    """The first can be read and the second cannot, which stands many batches behind it."""
+    rows = b"".join(b"selfies/%06d.jpg,%s\n" % (number, FULL.encode()) for number in range(150_000))
+    content = f"{HEAD}\n,{FULL}\n".encode() + rows + b"selfies/a.jpg,3\n"
+    path = written(tmp_path, "list.csv", content)
+
+    assert refusal(path).startswith(f"{path}, line 150003: it has not the columns it should have")
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.csv.gz"])
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_row_of_many_megabytes_is_refused_wherever_it_stands(
+    tmp_path: Path, name: str, before: int
+) -> None:
+    """DuckDB, left alone with the only row of a file, gives no row and no error."""
+    rows = f"selfies/a.jpg,{FULL}\n".encode() * before
+    content = f"{HEAD}\n".encode() + rows + b"selfies/b.jpg,3," + b"y" * 40_000_000 + b",\n"
+    path = written(tmp_path, name, gzip.compress(content) if name.endswith(".gz") else content)
+
+    assert refusal(path).endswith(f"line {before + 2}: it is too long for a row about one object")
+
+
+def test_a_header_with_an_endless_name_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "list.csv", "key," + "n" * 200_000 + "\na.jpg,1\n")
+
+    assert "line 1: it has to name the columns" in refusal(path)
+
+
+def test_a_damaged_row_group_of_parquet_is_a_damaged_file(tmp_path: Path) -> None:
+    path = tmp_path / "list.parquet"
+    keys = [f"selfies/{number:012}" for number in range(200_000)]
+    rows = pa.table(
+        {"key": keys, "size": range(200_000), "etag": keys, "last_modified": ["2026-11-20"] * 200_000}
+    )
+    pq.write_table(rows, path, row_group_size=10_000, compression="none", use_dictionary=False)
+    content = bytearray(path.read_bytes())
+    content[8_000_000:8_400_000] = b"\xff" * 400_000
+    path.write_bytes(content)
+
+    assert refusal(path) == f"{path}: it cannot be read"
+
+
 def test_a_csv_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, "list.csv", f"{HEAD}\nselfies/caf\xe9.jpg,{FULL}\n".encode("latin-1"))
 

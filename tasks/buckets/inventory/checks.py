@@ -17,6 +17,9 @@ _MOST_ROWS_PER_BYTE = 4
 _ALLOWANCE_ROWS = 100_000
 
 _CHUNK_BYTES = 1024 * 1024
+
+# A key has 1,024 bytes at most, twice that once quoted: what is longer is no list of objects.
+LONGEST_LINE_BYTES = 1024 * 1024
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -26,20 +29,31 @@ def is_gzip(path: Path) -> bool:
         return file.read(2) == _GZIP_MAGIC
 
 
-def check_file(path: Path, name: str, size_bytes: int | None = None, md5: str | None = None) -> None:
-    """Read the file once, in flat memory; where it is gzip, also unpack it.
+def check_file(
+    path: Path,
+    name: str,
+    size_bytes: int | None = None,
+    md5: str | None = None,
+    *,
+    has_lines: bool = False,
+) -> None:
+    """Read the file once, in flat memory; where it is gzip, also unpack it; `has_lines` of CSV.
 
-    DuckDB takes a gzip stream that ends too soon for a complete one, so this is where it is found out.
+    DuckDB takes a gzip stream that ends too soon for a complete one, and may leave out a row of tens of
+    megabytes without a word, so this is where it is found out.
 
-    Raises: UsageError: not the size or checksum expected, cut off, damaged, or `MOST_TIMES_LARGER` inside.
+    Raises: UsageError: not the size or checksum expected, cut off, damaged, `MOST_TIMES_LARGER` inside, or
+            a line is longer than `LONGEST_LINE_BYTES`.
     """
-    found, digest = 0, hashlib.md5(usedforsecurity=False)
-    unpacking = _Unpacking(path) if is_gzip(path) else None
+    found, digest, lines = 0, hashlib.md5(usedforsecurity=False), _Lines()
+    unpacking = _Unpacking(path, lines) if is_gzip(path) else None
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             found += len(chunk)
             digest.update(chunk)
-            if unpacking is not None:
+            if unpacking is None:
+                lines.feed(chunk)
+            else:
                 unpacking.feed(chunk)
     # Not the right file is the better reason than what is wrong with it.
     if size_bytes is not None and found != size_bytes:
@@ -50,13 +64,31 @@ def check_file(path: Path, name: str, size_bytes: int | None = None, md5: str | 
         )
     if unpacking is not None and (fault := unpacking.fault()):
         raise UsageError(f"{name} is {fault}")
+    if has_lines and lines.too_long is not None:
+        raise UsageError(f"{name}, line {lines.too_long}: it is too long for a row about one object")
+
+
+class _Lines:
+    """Text that is read by the piece: which line of it is the first that goes on and on, if any."""
+
+    def __init__(self) -> None:
+        self.too_long: int | None = None
+        self._number, self._size_bytes = 1, 0  # of the line that is open
+
+    def feed(self, piece: bytes) -> None:
+        """A piece of at most `LONGEST_LINE_BYTES`: no line within it is too long."""
+        end = piece.find(b"\n")
+        if self.too_long is None and self._size_bytes + (len(piece) if end < 0 else end) > LONGEST_LINE_BYTES:
+            self.too_long = self._number
+        self._number += piece.count(b"\n")
+        self._size_bytes = self._size_bytes + len(piece) if end < 0 else len(piece) - 1 - piece.rfind(b"\n")
 
 
 class _Unpacking:
-    """A gzip file that is unpacked to nowhere: one stream, or several behind each other."""
+    """A gzip file whose text is looked at and not kept: one stream, or several behind each other."""
 
-    def __init__(self, path: Path) -> None:
-        self._fault = ""
+    def __init__(self, path: Path, lines: _Lines) -> None:
+        self._fault, self._lines = "", lines
         self._most_bytes = path.stat().st_size * MOST_TIMES_LARGER + _ALLOWANCE_BYTES
         self._stream = zlib.decompressobj(wbits=31)
         self._bytes = 0
@@ -67,10 +99,12 @@ class _Unpacking:
             if self._stream.eof:
                 self._stream = zlib.decompressobj(wbits=31)
             try:
-                unpacked = len(self._stream.decompress(chunk, _CHUNK_BYTES))
+                piece = self._stream.decompress(chunk, _CHUNK_BYTES)
             except zlib.error:
                 self._fault = "damaged: it cannot be unpacked as gzip"
                 return
+            unpacked = len(piece)
+            self._lines.feed(piece)
             self._bytes += unpacked
             if self._bytes > self._most_bytes:
                 self._fault = (

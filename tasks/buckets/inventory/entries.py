@@ -15,10 +15,8 @@ import duckdb
 import pyarrow as pa
 
 from domain.errors import UsageError
-from tasks.buckets.inventory.checks import check_parquet, is_gzip
+from tasks.buckets.inventory.checks import LONGEST_LINE_BYTES, check_parquet, is_gzip
 
-# A key has 1,024 bytes at most, twice that once quoted: what is longer is no list of objects.
-LONGEST_LINE_BYTES = 1024 * 1024
 _LINES_AT_ONCE = 50_000
 _DELIMITERS = ",;\t|"
 # DuckDB calls it a line, and counts one for a record of several.
@@ -206,7 +204,10 @@ def open_list(path: Path, name: str) -> Entries:
             with opened(path, errors="replace") as file:
                 head = file.readline(LONGEST_LINE_BYTES)
             delimiter = max(_DELIMITERS, key=head.count)
-            said = next(csv.reader([head], delimiter=delimiter), [])
+            try:
+                said = next(csv.reader([head], delimiter=delimiter), [])
+            except csv.Error:  # a name too large for Python's reader, and for anybody's column
+                said = []
             # Tables are often written with an index in front, whose column has no name.
             columns = [column or f"column {number}" for number, column in enumerate(said, start=1)]
             if len({column.lower() for column in columns}) < len(columns) or not columns:
@@ -229,8 +230,11 @@ def opened(path: Path, errors: str = "strict") -> Iterator[TextIO]:
         yield file
 
 
-def wrong_row(entries: Entries, error: duckdb.Error) -> UsageError:
-    """One sentence for a file that DuckDB cannot read, without what DuckDB quotes of it."""
+def wrong_row(entries: Entries, error: Exception) -> UsageError:
+    """One sentence for a file that DuckDB cannot read, without what DuckDB quotes of it.
+
+    The error is DuckDB's own, or Arrow's with the same words: what goes wrong behind the first rows.
+    """
     said = str(error)
     record = _RECORD_OF_ERROR.search(said)
     where = entries.name

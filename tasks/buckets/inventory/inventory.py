@@ -18,6 +18,7 @@ from tasks.buckets.inventory.checks import check_file
 from tasks.buckets.inventory.entries import (
     CsvEntries,
     Entries,
+    Kind,
     ParquetEntries,
     kind_of,
     open_list,
@@ -88,7 +89,8 @@ class Inventory:
         with _duckdb() as connection, closing(Lookup(bucket)) as lookup:
             for part in self.parts if parts is None else parts:
                 with self._shelf.fetched(part) as path:
-                    check_file(path, part.name, part.size_bytes, part.md5)
+                    has_lines = self._is_csv(part)
+                    check_file(path, part.name, part.size_bytes, part.md5, has_lines=has_lines)
                     for table in self._rows_of(self._entries(part, path), connection):
                         for complete in lookup.complete(table):
                             self.totals.absent += _counted(complete["absent"])
@@ -99,6 +101,11 @@ class Inventory:
                 f"{self._source.url} shows these keys no object of {self.name}: allow them to read objects"
             )
 
+    def _is_csv(self, part: Part) -> bool:
+        if self._manifest is None:
+            return kind_of(part.name) is Kind.CSV
+        return not self._manifest.is_parquet
+
     def _entries(self, part: Part, path: Path) -> Entries:
         if self._manifest is None:
             return open_list(path, part.name)
@@ -108,20 +115,24 @@ class Inventory:
 
     def _rows_of(self, entries: Entries, connection: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
         """The rows that belong into the listing, as far as the file tells about them."""
+        for batch in self._batches_of(entries, connection):
+            table = pa.Table.from_batches([batch])
+            self.totals.rows += table.num_rows
+            if pc.any(pc.is_valid(table["wrong"])).as_py():
+                raise self._wrong(entries, connection)
+            self.totals.left_out += _counted(table["left_out"])
+            kept = table.filter(pc.is_null(table["left_out"]))
+            absent = pa.nulls(kept.num_rows, pa.string())
+            yield kept.append_column("absent", absent).select(SCHEMA.names).cast(SCHEMA)
+
+    def _batches_of(
+        self, entries: Entries, connection: duckdb.DuckDBPyConnection
+    ) -> Iterator[pa.RecordBatch]:
         try:
-            sql = self._sql(entries, connection)
-            for batch in connection.execute(sql).to_arrow_reader(ROWS_PER_GROUP):
-                table = pa.Table.from_batches([batch])
-                self.totals.rows += table.num_rows
-                if pc.any(pc.is_valid(table["wrong"])).as_py():
-                    raise self._wrong(entries, connection)
-                self.totals.left_out += _counted(table["left_out"])
-                kept = table.filter(pc.is_null(table["left_out"]))
-                absent = pa.nulls(kept.num_rows, pa.string())
-                yield kept.append_column("absent", absent).select(SCHEMA.names).cast(SCHEMA)
+            yield from connection.execute(self._sql(entries, connection)).to_arrow_reader(ROWS_PER_GROUP)
         except duckdb.OutOfMemoryException:
             raise  # our doing
-        except duckdb.Error as error:
+        except (duckdb.Error, pa.ArrowException, OSError) as error:  # behind the first batch Arrow says it
             raise wrong_row(entries, error) from None
 
     def _sql(self, entries: Entries, connection: duckdb.DuckDBPyConnection) -> str:
@@ -140,10 +151,13 @@ class Inventory:
     def _wrong(self, entries: Entries, connection: duckdb.DuckDBPyConnection) -> UsageError:
         """One sentence about the first wrong row. Reads the file again, to count the lines."""
         sql = self._sql(entries, connection)
-        first = connection.execute(
-            f"SELECT row, wrong, said FROM (SELECT row_number() OVER () AS row, * FROM ({sql}))"  # noqa: S608
-            " WHERE wrong IS NOT NULL ORDER BY row LIMIT 1"
-        ).fetchone()
+        try:
+            first = connection.execute(
+                f"SELECT row, wrong, said FROM (SELECT row_number() OVER () AS row, * FROM ({sql}))"  # noqa: S608
+                " WHERE wrong IS NOT NULL ORDER BY row LIMIT 1"
+            ).fetchone()
+        except duckdb.Error as error:  # a row behind it cannot even be read
+            return wrong_row(entries, error)
         row, wrong, said = first or (1, "nothing", "")
         # A url that people listed may carry a signature.
         sentence = WRONG[wrong].format(said=repr(said.partition("?")[0][:200]), source=self._source.url)
