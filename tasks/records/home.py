@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
@@ -217,10 +217,11 @@ class Home:
             raise UsageError(f"there is no {relative} in the home {self.root}")
         return document
 
-    def find_json(self, relative: str) -> Any | None:
+    def find_json(self, relative: str, is_final: Callable[[Any], bool] = lambda _: False) -> Any | None:
         """The document, as `read_json` gives it; None where there is none.
 
-        Never the mirror's copy: another process may be about to put an older one there.
+        Never the mirror's copy: another process may be about to put an older one there. But a copy that
+        `is_final` will never change, and is fetched once.
 
         Raises:
             UsageError: it is not JSON, or cannot be read; names the path.
@@ -229,9 +230,14 @@ class Home:
         try:
             if self._blobs is None:
                 return json.loads(path.read_bytes())
+            if path.is_file() and is_final(document := json.loads(path.read_bytes())):
+                return document
             with self.staging() as folder:
                 self._blobs.get_file(self._prefix + relative, folder / "fetched")
-                return json.loads((folder / "fetched").read_bytes())
+                document = json.loads((folder / "fetched").read_bytes())
+                if is_final(document):
+                    put_in_place(folder / "fetched", path)
+                return document
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
