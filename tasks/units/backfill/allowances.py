@@ -1,7 +1,7 @@
 """How a budget is handed out to shards. Pure: no clock, no file, no Prefect.
 
-An allowance is cumulative: what a shard may spend over its whole life, all attempts together. The allowances in
-force never add up to more than the budget, so that shards on machines that do not know of each other keep it.
+An allowance is cumulative: what a shard may spend over its whole life, all attempts together. The allowances
+in force never add up to more than the budget, so that machines that do not know of each other keep it.
 Money is counted in fractions of the decimal numbers people write: ten calls at 0.1 are exactly 1.
 """
 

@@ -80,6 +80,11 @@ def decide(sights: Sequence[Sight], given: Circumstances) -> Turn:
     return replace(turn, recall=_assignments(sights, Fate.WAITING), end=end, is_over=not in_flight)
 
 
+def committed(sights: Iterable[Sight], given: Circumstances) -> list[Budget]:
+    """The parts of the budget that the shards hold, in their order."""
+    return [each.committed(given.budget, given.prices.get(each.shard.provider)) for each in sights]
+
+
 def _end(sights: Iterable[Sight], given: Circumstances) -> End | None:
     """Why nothing more is to be submitted; None while nothing speaks against it."""
     by = f" by {given.by}" if given.by else ""
@@ -123,8 +128,7 @@ def _end_by(sight: Sight) -> End | None:
 def _next(sights: Iterable[Sight], given: Circumstances, room: int) -> tuple[Assignment, ...]:
     """Whom to submit, `room` at most: those that were begun before the others, providers side by side."""
     sights = list(sights)
-    prices = given.prices
-    held = [each.committed(prices.get(each.shard.provider)) for each in sights]
+    held = committed(sights, given)
     left = uncommitted(given.budget, held)
     begun: dict[Provider, list[tuple[Sight, Budget]]] = {}
     for sight, used in sorted(zip(sights, held, strict=True), key=lambda each: each[0].fate is Fate.UNTRIED):
@@ -140,7 +144,7 @@ def _next(sights: Iterable[Sight], given: Circumstances, room: int) -> tuple[Ass
         sight, used = begun[provider].pop(0)
         if not begun[provider]:
             del begun[provider]
-        again = _again(sight, left, used, prices.get(provider))
+        again = _again(sight, given, left, used)
         if again is None:  # not a call is left for this one
             continue
         left = uncommitted(left, [_difference(again.allowance, used)])
@@ -158,7 +162,7 @@ def _may_go_on(sight: Sight) -> bool:
     return False
 
 
-def _again(sight: Sight, left: Budget, used: Budget, price: float | None) -> Assignment | None:
+def _again(sight: Sight, given: Circumstances, left: Budget, used: Budget) -> Assignment | None:
     """The shard's next attempt; None where not a single call is left for it."""
     before = sight.assignment
     if before is not None and sight.fate is Fate.UNSENT:
@@ -166,8 +170,10 @@ def _again(sight: Sight, left: Budget, used: Budget, price: float | None) -> Ass
     # Of one that died it is not certain what it spent: it keeps what it had, which is counted already.
     granted = (
         before.allowance
-        if before is not None and sight.fate is Fate.DIED
-        else allowance(left, used, sight.shard.questions - sight.settled, price)
+        if before is not None and not sight.is_certain(given.budget)
+        else allowance(
+            left, used, sight.shard.questions - sight.settled, given.prices.get(sight.shard.provider)
+        )
     )
     if granted is None:
         return None
@@ -188,9 +194,7 @@ def _again(sight: Sight, left: Budget, used: Budget, price: float | None) -> Ass
 
 def _spent(sights: Iterable[Sight], given: Circumstances) -> End:
     """The end of a run of whose budget not a call is left."""
-    left = uncommitted(
-        given.budget, [each.committed(given.prices.get(each.shard.provider)) for each in sights]
-    )
+    left = uncommitted(given.budget, committed(sights, given))
     limit = spent_bound(left)
     of = f"{given.budget.calls or 0:,} calls" if limit == "calls" else amount(given.budget.money or 0.0)
     return End(RunStatus.OUT_OF_BUDGET, f"the budget of {of} is spent", limit)

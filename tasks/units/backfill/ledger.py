@@ -26,7 +26,7 @@ class Assignment:
 
     shard: Shard
     attempt: int  # 1, 2, …
-    allowance: Budget = Budget()  # calls and money over the shard's whole life
+    allowance: Budget  # calls and money over the shard's whole life
     settled: int = 0  # of its questions, when this attempt was given out
     calls: int = 0  # made for it until then
     fruitless: int = 0  # attempts before this one, one after the other, that came to nothing
