@@ -85,6 +85,15 @@ def committed(sights: Iterable[Sight], given: Circumstances) -> list[Budget]:
     return [each.committed(given.budget, given.prices.get(each.shard.provider)) for each in sights]
 
 
+def is_too_much(parts: Iterable[Budget], budget: Budget) -> bool:
+    """Whether shards hold more than this budget together."""
+    parts = list(parts)
+    calls, money = sum(each.calls or 0 for each in parts), sum(exact(each.money or 0.0) for each in parts)
+    return (budget.calls is not None and calls > budget.calls) or (
+        budget.money is not None and money > exact(budget.money)
+    )
+
+
 def _end(sights: Iterable[Sight], given: Circumstances) -> End | None:
     """Why nothing more is to be submitted; None while nothing speaks against it."""
     by = f" by {given.by}" if given.by else ""
@@ -184,7 +193,7 @@ def _again(sight: Sight, given: Circumstances, left: Budget, used: Budget) -> As
         fruitless = 0
     return Assignment(
         sight.shard,
-        1 if before is None else before.attempt + 1,
+        1 + max(0 if before is None else before.attempt, 0 if sight.record is None else sight.record.attempt),
         granted,
         sight.settled,
         sight.calls,

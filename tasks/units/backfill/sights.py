@@ -13,6 +13,10 @@ VACANT_S = 60.0
 """A shard whose flow run runs while nobody holds its claim has lost its worker. One that has just begun takes
 seconds to its claim, on a busy machine many."""
 
+LET_GO_S = 15.0
+"""The same where this attempt did hold it, and its record says that it works: longer than a record may be old
+here, so that one that has just ended is not taken for dead."""
+
 
 class Flight(StrEnum):
     """What Prefect says of the flow run of a shard's newest attempt."""
@@ -71,16 +75,23 @@ class Sight:
     @property
     def fate(self) -> Fate:
         """What became of its newest attempt."""
-        if self.assignment is None:
-            return Fate.UNTRIED
         match self.flight:
             case Flight.WAITING:
                 return Fate.WAITING
             case Flight.RUNNING:
-                return Fate.LOST if self.vacant_s >= VACANT_S else Fate.WORKING
+                return Fate.LOST if self.vacant_s >= self._patience_s else Fate.WORKING
         if self.record is not None and self.record.status is ShardStatus.DONE:
             return Fate.DONE
+        if self.assignment is None:
+            return Fate.UNTRIED
         return Fate.LAPSING if self.is_claimed else self._ended(self.assignment.attempt)
+
+    @property
+    def _patience_s(self) -> float:
+        """For how long nobody may hold the claim of a shard whose flow run runs."""
+        if self.assignment is None or self.record is None or self.record.attempt < self.assignment.attempt:
+            return VACANT_S
+        return LET_GO_S if self.record.status is ShardStatus.WORKING else VACANT_S
 
     def _ended(self, attempt: int) -> Fate:
         if self.record is None or self.record.attempt < attempt:
@@ -105,7 +116,16 @@ class Sight:
         """
         if self.assignment is None or self.fate in _CERTAIN:
             return True
-        return self.fate is Fate.DIED and not _bounds(self.assignment.allowance, budget)
+        return self.fate is Fate.DIED and not self.is_bounded(budget)
+
+    def is_bounded(self, budget: Budget) -> bool:
+        """Whether its allowance has every bound that the budget has."""
+        if self.assignment is None:
+            return True
+        allowance = self.assignment.allowance
+        return (budget.calls is None or allowance.calls is not None) and (
+            budget.money is None or allowance.money is not None
+        )
 
     def committed(self, budget: Budget, price: float | None) -> Budget:
         """The part of the budget it holds: what it spent where that is certain, else what it may spend."""
@@ -130,10 +150,3 @@ _CERTAIN = {
     Fate.TRIPPED,
     Fate.BROKEN,
 }
-
-
-def _bounds(allowance: Budget, budget: Budget) -> bool:
-    """Whether the allowance has every bound that the budget has."""
-    return (budget.calls is None or allowance.calls is not None) and (
-        budget.money is None or allowance.money is not None
-    )
