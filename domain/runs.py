@@ -128,6 +128,22 @@ class ProviderProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class ShardCounts:
+    """How many shards of a backfill are where."""
+
+    total: int
+    done: int
+    working: int  # a worker has them
+    waiting: int  # for a worker
+
+    def __str__(self) -> str:
+        return (
+            f"{self.done:,} of {self.total:,} shards done, {self.working:,} at work, "
+            f"{self.waiting:,} waiting for a worker"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Where a run stands, for people who watch."""
 
@@ -135,4 +151,5 @@ class Progress:
     listed: int = 0
     providers: tuple[ProviderProgress, ...] = ()
     spending: Spending | None = None  # None where nothing bounds the run
-    trouble: str | None = None  # why answers cannot be published just now; the journal keeps them
+    trouble: str | None = None  # what somebody should look at, such as answers that cannot be published now
+    shards: ShardCounts | None = None  # of a backfill, as seen by its coordinator

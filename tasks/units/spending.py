@@ -25,7 +25,7 @@ def with_budget(record: RunRecord, budget: Budget) -> RunRecord:
     """The record with this budget in force from now on, and who set it; as it was where nothing changes."""
     if budget == (record.budget or Budget()):
         return record
-    change = BudgetChange(datetime.now(UTC), _who(), budget)
+    change = BudgetChange(datetime.now(UTC), who(), budget)
     return replace(record, budget=budget, budget_history=(*record.budget_history, change))
 
 
@@ -140,7 +140,8 @@ def unsaved_calls(books: Iterable[ProviderBooks], *, was_at_work: bool) -> dict[
     return {each.balance.provider: math.ceil((each.cap_per_s or 0) * UNSAVED_S) for each in books}
 
 
-def _who() -> str:
+def who() -> str:
+    """Whoever runs this process, as `user@host`."""
     try:
         user = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container may run as nobody it knows
