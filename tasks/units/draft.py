@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from domain.errors import UsageError
+from domain.objects import Store
 from domain.runs import Progress, RunKind, RunStatus, new_run_id
 from domain.verdicts import Outcome
 from tasks.buckets.bucket import parse_location
@@ -101,6 +102,8 @@ async def draft_audit(
             unfinished.
         HomeBusy: another process works on such a run.
     """
+    if kind is RunKind.BACKFILL:
+        spec = _from_anywhere(spec)
     if reask is not None and not reask.strip():
         raise UsageError("reask: asking again is paid again: give the reason, for the run's record")
     source = spec.source
@@ -268,6 +271,14 @@ def _strata(spec: Spec) -> Strata | None:
         top=top[: top.rfind("/") + 1],  # of "selfies/2024-" the folders are those below "selfies/"
         allocation=Allocation(spec.source.allocation or Allocation.PROPORTIONAL),
     )
+
+
+def _from_anywhere(spec: Spec) -> Spec:
+    """The spec with a source that is a folder named in full: workers start elsewhere."""
+    location = parse_location(spec.source.url)
+    if location.store is not Store.LOCAL:
+        return spec
+    return spec.model_copy(update={"source": spec.source.model_copy(update={"url": location.bucket})})
 
 
 def _clear_leftovers(home: Home, run_id: str) -> None:

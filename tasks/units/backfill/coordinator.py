@@ -1,4 +1,4 @@
-"""The coordinator: look, decide, write down, act; again until it is over. `decisions` says what it decides."""
+"""The coordinator: look, decide, write down, act; again until it is over. `decisions` says what to do."""
 
 import asyncio
 import contextlib

@@ -12,6 +12,9 @@ from tasks.records.home import Home
 
 LEDGER_VERSION = 1
 
+SHARD_S = 1800.0
+"""Half an hour at the cap: long beside the 6 s a flow run takes to start, short beside a worker's life."""
+
 ShardKey = tuple[Provider, int]
 
 
@@ -42,7 +45,7 @@ class Assignment:
 class Terms:
     """How a backfill is to be worked on, the same over all its resumes."""
 
-    shard_s: float  # what a shard takes at the cap
+    shard_s: float = SHARD_S  # what a shard takes at the cap
     at_once: int = 20  # shards submitted and not ended
     deployment: str = "shard/shard"
     pool: str | None = None  # the deployment's, where none is named

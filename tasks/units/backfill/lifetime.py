@@ -66,8 +66,8 @@ async def coordinating(
 ) -> AsyncIterator[Coordinator]:
     """An unfinished backfill, with nobody else coordinating it inside the block.
 
-    `given` are the bounds of its budget that change from now on, `terms` how it is worked on where they are not
-    what they were; `flow_run_id` is our own: whoever cancels it pauses the backfill.
+    `given` are the bounds of its budget that change from now on, `terms` how it is worked on where that is
+    not as it was; `flow_run_id` is our own: whoever cancels it pauses the backfill.
 
     Raises:
         UsageError: no such run, it is no backfill, nothing of it is left to do, it is being given up, what is
@@ -154,8 +154,8 @@ async def close(work: Coordinator, end: End | None) -> RunRecord:
     """The books are closed: done, or with the reason why not.
 
     Raises:
-        Denied, StoreDenied, BudgetSpent, Tripped, Stopped, FacesweepError: what ended it before its questions.
-        FacesweepError: the books do not balance, or questions are pending: the run is not done.
+        Denied, StoreDenied, BudgetSpent, Tripped, Stopped: what ended it before its questions.
+        FacesweepError: shards broke, or the books do not balance, or questions are pending.
     """
     if end is not None:
         await work.save(end.status, end.reason)
@@ -174,20 +174,27 @@ def _error(record: RunRecord, end: End) -> FacesweepError:
     """The end as whoever called for the run is told it."""
     match end.status:
         case RunStatus.DENIED:
-            who_refuses, _, said = end.reason.partition(" ")
-            code, colon, message = said.partition(": ")
-            if end.provider is not None and who_refuses == end.provider and colon:
-                return Denied(end.provider, code, message)
-            return StoreDenied(end.reason)
+            error: FacesweepError = _refusal(end)
         case RunStatus.OUT_OF_BUDGET:
-            return how_to_go_on(BudgetSpent(end.limit or "calls", end.reason), record)
+            error = how_to_go_on(BudgetSpent(end.limit or "calls", end.reason), record)
         case RunStatus.TRIPPED:
-            return Tripped(end.reason)
+            error = Tripped(end.reason)
         case RunStatus.INTERRUPTED:
-            return Stopped(f"{end.reason}: what has an answer is safe; `facesweep resume` goes on")
+            error = Stopped(f"{end.reason}: what has an answer is safe; `facesweep resume` goes on")
         case RunStatus.ABANDONED:
-            return Stopped(f"run {record.run_id} is {end.reason}; what it settled is published")
-    return FacesweepError(end.reason)
+            error = Stopped(f"run {record.run_id} is {end.reason}; what it settled is published")
+        case _:
+            error = FacesweepError(end.reason)
+    return error
+
+
+def _refusal(end: End) -> Denied | StoreDenied:
+    """Who refused, from the sentence in a shard's record: a provider with its code, or else the store."""
+    who_refuses, _, said = end.reason.partition(" ")
+    code, colon, message = said.partition(": ")
+    if end.provider is not None and who_refuses == end.provider and colon:
+        return Denied(end.provider, code, message)
+    return StoreDenied(end.reason)
 
 
 def _unfinished(home: Home, run_id: str) -> RunRecord:
@@ -204,3 +211,9 @@ def _unfinished(home: Home, run_id: str) -> RunRecord:
             f"run {run_id} is being given up: `facesweep abandon {home.root} --run-id {run_id}` finishes that"
         )
     return record
+
+
+def is_begun(home: Home, run_id: str) -> bool:
+    """Whether the home has a run of that id, which `coordinating` goes on with."""
+    home.refresh("runs")
+    return any(each.run_id == run_id for each in run_record.list_runs(home))
