@@ -10,7 +10,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
-from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_LOGGING_TO_API_ENABLED,
+    get_current_settings,
+    temporary_settings,
+)
 
 from domain.errors import FacesweepError
 from flows.children import ended, start_python
@@ -54,8 +59,8 @@ async def some_server() -> AsyncIterator[None]:
                 if process.poll() is not None:
                     raise FacesweepError(f"Prefect's server did not start (exit status {process.returncode})")
                 await asyncio.sleep(ASK_EVERY_S)
-        with temporary_settings({PREFECT_API_URL: url}):
-            yield
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_LOGGING_TO_API_ENABLED: False}):
+            yield  # nobody reads the log of a server that ends with the command
     except TimeoutError:
         raise FacesweepError(f"Prefect's server did not start within {PATIENCE_S:.0f} s") from None
     finally:

@@ -76,6 +76,11 @@ class RunLock(ProcessLock):
         super().__init__(path, f"run {run_id}")
 
 
+def this_process() -> str:
+    """This process as `worker_of` names one: `process 4711 on host`."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
 def worker_of(path: Path) -> str | None:
     """Who holds the lock in this file, such as `process 4711 on host`; None if nobody does."""
     try:

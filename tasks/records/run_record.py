@@ -56,6 +56,7 @@ class RunRecord:
     retry_of: str | None = None  # the run whose failed questions this one asks again
     handed_over: str | None = None  # one sentence: why the second provider took over from the first
     reask: str | None = None  # why what has a final verdict already was asked again
+    worker: str | None = None  # who saved it last while it was worked on, such as `process 4711 on host`
     extra: Mapping[str, Any] = field(default_factory=dict)  # fields of newer versions, kept
 
 

@@ -39,6 +39,9 @@ def quiet_prefect() -> None:
     says what people need in its own words, so on a terminal nothing below critical is logged at all.
     """
     logging.disable(logging.ERROR)
+    logging.raiseExceptions = (
+        False  # else a server that takes no log lines is spoken of in the middle of ours
+    )
     for name, value in QUIET_PREFECT.items():
         os.environ.setdefault(name, value)
 

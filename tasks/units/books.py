@@ -27,6 +27,7 @@ __all__ = [
     "Summary",
     "balance_lines",
     "findings_of",
+    "reports_of",
     "run_documents",
     "run_of",
     "runs_of",
@@ -99,6 +100,15 @@ def balance_lines(record: RunRecord) -> list[str]:
 def findings_of(home: Home, run_id: str) -> Findings:
     """What the published verdicts of a run say."""
     return read_parts(home, lambda files: find(files, run_id), may_hold(run_id))
+
+
+def reports_of(home: Home, record: RunRecord) -> tuple[str, ...]:
+    """Urls of the run's reports, `reports/<id>/report.*` of the home; none where none was made."""
+    folder = f"reports/{record.run_id}"
+    found = [name for name in home.names(folder) if name.startswith(f"{folder}/report.")]
+    if not home.is_in_bucket:
+        return tuple(home.path(name).as_uri() for name in found)
+    return tuple(f"{record.spec['audit']['home'].rstrip('/')}/{name}" for name in found)
 
 
 @contextmanager
