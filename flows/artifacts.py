@@ -53,7 +53,7 @@ async def showing_progress(progress: Callable[[], Progress]) -> AsyncIterator[No
     artifacts: dict[Provider, UUID] = {}
     changes = Changes()
 
-    async def update() -> None:
+    async def update(*, is_over: bool = False) -> None:
         now = progress()
         changes.note(now)
         for each in now.providers:  # the second one may join later
@@ -61,7 +61,7 @@ async def showing_progress(progress: Callable[[], Progress]) -> AsyncIterator[No
                 known = artifacts.pop(
                     each.provider, None
                 )  # made anew if this fails: somebody may have deleted it
-                artifacts[each.provider] = await _show_progress(now, each, known)
+                artifacts[each.provider] = await _show_progress(now, each, known, is_over=is_over)
 
     async def keep_up() -> None:
         while True:
@@ -74,11 +74,11 @@ async def showing_progress(progress: Callable[[], Progress]) -> AsyncIterator[No
         yield
     except Exception:
         await _ended(keeping_up)
-        await update()
+        await update(is_over=True)
         raise
     finally:
         await _ended(keeping_up)
-    await update()
+    await update(is_over=True)
 
 
 @asynccontextmanager
@@ -127,7 +127,7 @@ def say_ended(record: RunRecord) -> None:
         status=record.status,
         settled=sum(sum(each.outcomes.values()) for each in balances),
         failed=sum(each.outcomes.get(Outcome.FAILED, 0) for each in balances),
-        pending=sum(each.pending + each.over_budget for each in balances),
+        left=sum(each.pending + each.over_budget for each in balances),
         calls=sum(books.calls for books in record.books),
         throttled=sum(books.throttled for books in record.books),
         reason=record.stop_reason,
@@ -140,28 +140,36 @@ def artifact_key(*parts: str) -> str:
 
 
 def balance_table(summary: Summary) -> list[dict[str, str]]:
-    """The books with one row for each provider; counts as people read them."""
+    """The books, one row for each provider; what is 0 everywhere and need not be seen has no column."""
     rows = []
     for books in summary.record.books:
         balance = books.balance
-        outcomes = {str(name): f"{balance.outcomes.get(name, 0):,}" for name in Outcome}
-        rows.append(
-            {
-                "provider": str(balance.provider),
-                "balanced": "yes" if balance.is_balanced else "NO",
-                "listed": f"{balance.listed:,}",
-                "skipped": f"{sum(balance.skipped.values()):,}",
-                "over budget": f"{balance.over_budget:,}",
-                "asked": f"{balance.asked:,}",
-                **outcomes,
-                "handed over": f"{balance.handed_over:,}",
-                "pending": f"{balance.pending:,}",
-                "calls": f"{books.calls:,}",
-                "throttled": f"{books.throttled:,}",
-                "spent": "-" if books.cost is None else f"{books.cost:,.2f}",
-            }
-        )
-    return rows
+        counts = {
+            "listed": balance.listed,
+            "skipped": sum(balance.skipped.values()),
+            "over budget": balance.over_budget,
+            "asked": balance.asked,
+            **{str(name): balance.outcomes.get(name, 0) for name in Outcome},
+            "handed over": balance.handed_over,
+            "pending": balance.pending,
+            "calls": books.calls,
+            "throttled": books.throttled,
+        }
+        rows.append((books, counts))
+    always = ("listed", "asked", "pending", "calls", "throttled")
+    return [
+        {
+            "provider": str(books.balance.provider),
+            "balanced": "yes" if books.balance.is_balanced else "NO",
+            **{
+                name: f"{count:,}"
+                for name, count in counts.items()
+                if name in always or any(other[name] for _, other in rows)
+            },
+            "spent": "-" if books.cost is None else f"{books.cost:,.2f}",
+        }
+        for books, counts in rows
+    ]
 
 
 def summary_markdown(summary: Summary, reports: tuple[str, ...] = ()) -> str:
@@ -197,17 +205,19 @@ def summary_markdown(summary: Summary, reports: tuple[str, ...] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def progress_line(each: ProviderProgress, now: datetime) -> str:
-    """Settled, calls, rate against the cap, turned away, time left, not yet published: one line."""
+def progress_line(each: ProviderProgress, now: datetime, *, is_over: bool = False) -> str:
+    """Settled, rate against the cap, time left, calls, turned away, not yet published: what matters first.
+
+    Of a run that `is_over`, what it did.
+    """
+    settled = f"{each.settled:,} of {each.asked:,} settled"
+    calls = [f"{each.calls:,} calls", f"{each.throttled:,} throttled"]
+    if is_over:
+        return " · ".join([settled, *calls])
     share = "" if each.share_per_s is None else f", {each.share_per_s}/s of it ours"
-    parts = [
-        f"**{each.provider}**: {each.settled:,} of {each.asked:,} settled",
-        f"{each.calls:,} calls",
-        f"{each.rate_per_s:.2f}/s of {each.cap_per_s}/s{share}",
-        f"{each.throttled:,} throttled",
-        f"{each.in_flight:,} in flight",
-        f"{duration(each.eta_s / 3600)} left" if each.settled < each.asked else "nothing left to ask",
-    ]
+    left = f"{duration(each.eta_s / 3600)} left" if each.settled < each.asked else "nothing left to ask"
+    rate = f"{each.rate_per_s:.2f}/s of {each.cap_per_s}/s{share}"
+    parts = [settled, rate, left, *calls, f"{each.in_flight:,} in flight"]
     if each.unpublished:
         oldest = each.oldest_unpublished_at
         age = "" if oldest is None else f", the oldest for {duration((now - oldest).total_seconds() / 3600)}"
@@ -215,9 +225,11 @@ def progress_line(each: ProviderProgress, now: datetime) -> str:
     return " · ".join(parts)
 
 
-async def _show_progress(progress: Progress, each: ProviderProgress, known: UUID | None) -> UUID:
+async def _show_progress(
+    progress: Progress, each: ProviderProgress, known: UUID | None, *, is_over: bool
+) -> UUID:
     percent = 100.0 * each.settled / each.asked if each.asked else 100.0
-    said = progress_line(each, datetime.now(UTC))
+    said = progress_line(each, datetime.now(UTC), is_over=is_over)
     if known is None:
         what = [] if progress.kind == "audit" else [progress.kind]
         key = artifact_key(progress.audit, *what, "progress", each.provider)

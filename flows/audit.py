@@ -15,6 +15,7 @@ from tasks.units.books import run_of
 from tasks.units.draft import Draft, draft_audit, draft_retry, is_approved
 from tasks.units.events import say
 from tasks.units.lifetime import AS_IT_IS, open_run
+from tasks.units.metrics import metrics_served
 from tasks.units.opening import Home, open_audit, open_home
 from tasks.units.stages import ask_first, awaits_second
 from tasks.units.tasks import detect_shard, finish_run, plan_run, plan_second_stage
@@ -97,14 +98,15 @@ async def _name(audit: str, run_id: str, what: str = "") -> None:
 
 
 async def _go_on(home: Home, run_id: str, given: Budget = AS_IT_IS) -> str:
-    async with (
-        showing_end(home, run_id),
-        open_run(home, run_id, given) as run,
-        showing_progress(run.progress),
-    ):
-        say("run_opened", audit=run.record.audit, run=run_id, worker=run.record.worker)
-        await ask_first(run, detect_shard)
-        if awaits_second(run) and await plan_second_stage(run):
-            await run.detect(detect_shard)
-        await finish_run(run)
+    with metrics_served():
+        async with (
+            showing_end(home, run_id),
+            open_run(home, run_id, given) as run,
+            showing_progress(run.progress),
+        ):
+            say("run_opened", audit=run.record.audit, run=run_id, worker=run.record.worker)
+            await ask_first(run, detect_shard)
+            if awaits_second(run) and await plan_second_stage(run):
+                await run.detect(detect_shard)
+            await finish_run(run)
     return run_id

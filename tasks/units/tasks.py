@@ -34,7 +34,7 @@ async def plan_run(draft: Draft) -> RunRecord:
 
 @task(
     name="detect",
-    task_run_name="{shard.provider} shard {shard.number}, {shard.questions} questions",
+    task_run_name="{shard.provider}-shard-{shard.number}",
     cache_policy=NO_CACHE,
     persist_result=False,
     retries=0,
