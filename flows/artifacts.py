@@ -211,13 +211,13 @@ def progress_line(each: ProviderProgress, now: datetime, *, is_over: bool = Fals
     Of a run that `is_over`, what it did.
     """
     settled = f"{each.settled:,} of {each.asked:,} settled"
-    calls = [f"{each.calls:,} calls", f"{each.throttled:,} throttled"]
+    calls = f"{each.calls:,} calls and {each.throttled:,} throttled by this process"
     if is_over:
-        return " · ".join([settled, *calls])
+        return f"{settled} · {calls}"
     share = "" if each.share_per_s is None else f", {each.share_per_s}/s of it ours"
     left = f"{duration(each.eta_s / 3600)} left" if each.settled < each.asked else "nothing left to ask"
     rate = f"{each.rate_per_s:.2f}/s of {each.cap_per_s}/s{share}"
-    parts = [settled, rate, left, *calls, f"{each.in_flight:,} in flight"]
+    parts = [settled, rate, left, calls, f"{each.in_flight:,} in flight"]
     if each.unpublished:
         oldest = each.oldest_unpublished_at
         age = "" if oldest is None else f", the oldest for {duration((now - oldest).total_seconds() / 3600)}"
