@@ -115,6 +115,11 @@ class ProviderProgress:
     rate_per_s: float  # calls that left in the last ten seconds, per second
     throttled: int  # calls turned away since this process began
     cost: float | None
+    calls: int = 0  # that left since this process began
+    in_flight: int = 0  # of these, calls without a reply yet
+    share_per_s: int | None = None  # what this process holds of the cap; None: nobody shares it
+    unpublished: int = 0  # settled rows that lie in the journal alone
+    oldest_unpublished_at: datetime | None = None
 
     @property
     def settled(self) -> int:
@@ -153,3 +158,6 @@ class Progress:
     spending: Spending | None = None  # None where nothing bounds the run
     trouble: str | None = None  # what somebody should look at, such as answers that cannot be published now
     shards: ShardCounts | None = None  # of a backfill, as seen by its coordinator
+    audit: str = ""  # these three once there is a run
+    run_id: str = ""
+    kind: str = "audit"  # audit | backfill (the whole of it) | shard (one process's part of a backfill)

@@ -11,18 +11,20 @@ from prefect import flow
 from domain.budgets import Budget
 from domain.runs import RunKind
 from domain.verdicts import Outcome
-from flows.artifacts import publish_summary, showing_progress
+from flows.artifacts import name_flow_run, showing_end, showing_progress
 from flows.backfill import coordinate, stop_shards
 from tasks.units.backfill.lifetime import Place
 from tasks.units.books import run_of
 from tasks.units.draft import Draft, draft_audit, draft_retry, is_approved
+from tasks.units.events import say
 from tasks.units.lifetime import AS_IT_IS, open_run
+from tasks.units.metrics import metrics_served
 from tasks.units.opening import Home, open_audit, open_home
 from tasks.units.stages import ask_first, awaits_second
 from tasks.units.tasks import detect_shard, finish_run, plan_run, plan_second_stage
 
 
-@flow(name="audit", persist_result=False)
+@flow(name="audit", flow_run_name="audit of {spec_path}", persist_result=False)
 async def audit(
     spec_path: str, run_id: str | None = None, limit: int | None = None, reask: str | None = None
 ) -> str | None:
@@ -37,10 +39,16 @@ async def audit(
     """
     found = open_audit(Path(spec_path))
     async with draft_audit(found.home, found.spec, run_id, limit, reask) as draft:
+        await _name(draft.spec.audit.name, draft.run_id)
         return await _plan_and_go_on(draft)
 
 
-@flow(name="resume", persist_result=False, on_cancellation=[stop_shards])
+@flow(
+    name="resume",
+    flow_run_name="resume in {home_url}",
+    persist_result=False,
+    on_cancellation=[stop_shards],
+)
 async def resume(
     home_url: str,
     run_id: str | None = None,
@@ -61,10 +69,11 @@ async def resume(
     if found.kind is RunKind.BACKFILL:
         place = Place(home_url, home_endpoint_url, home_region)
         return await coordinate(home, found.run_id, place, Budget(calls, money, until))
+    await _name(found.audit, found.run_id, "resumed")
     return await _go_on(home, found.run_id, Budget(calls, money, until))
 
 
-@flow(name="retry", persist_result=False)
+@flow(name="retry", flow_run_name="retry in {home_url}", persist_result=False)
 async def retry(
     home_url: str,
     outcomes: list[str],
@@ -83,6 +92,7 @@ async def retry(
     async with draft_retry(home, earlier, [Outcome(each) for each in outcomes]) as draft:
         if not draft.totals.shards:
             return None
+        await _name(draft.spec.audit.name, draft.run_id, f"retry of {earlier}")
         return await _plan_and_go_on(draft)
 
 
@@ -93,11 +103,21 @@ async def _plan_and_go_on(draft: Draft) -> str | None:
     return await _go_on(draft.home, draft.run_id)
 
 
+async def _name(audit: str, run_id: str, what: str = "") -> None:
+    """A flow run's name before its id is known says what it was called with."""
+    await name_flow_run(" · ".join(filter(None, (audit, run_id, what))))
+
+
 async def _go_on(home: Home, run_id: str, given: Budget = AS_IT_IS) -> str:
-    async with open_run(home, run_id, given) as run, showing_progress(run.progress):
-        await ask_first(run, detect_shard)
-        if awaits_second(run) and await plan_second_stage(run):
-            await run.detect(detect_shard)
-        await finish_run(run)
-    await publish_summary(home, run_id)
+    with metrics_served():
+        async with (
+            showing_end(home, run_id),
+            open_run(home, run_id, given) as run,
+            showing_progress(run.progress),
+        ):
+            say("run_opened", audit=run.record.audit, run=run_id, worker=run.record.worker)
+            await ask_first(run, detect_shard)
+            if awaits_second(run) and await plan_second_stage(run):
+                await run.detect(detect_shard)
+            await finish_run(run)
     return run_id

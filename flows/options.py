@@ -81,6 +81,15 @@ def add_yes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
 
+def add_metrics(parser: argparse.ArgumentParser) -> None:
+    """Figures for Prometheus while the command works."""
+    parser.add_argument(
+        "--metrics-port",
+        metavar="[HOST:]PORT",
+        help="serve figures for Prometheus there, or at the next free port (default: off; 0: any free port)",
+    )
+
+
 def add_run_id(parser: argparse.ArgumentParser, which: str = "which run (default: the newest)") -> None:
     """One run among a home's."""
     parser.add_argument("--run-id", type=run_id, help=which)

@@ -13,7 +13,12 @@ from contextlib import asynccontextmanager
 from typing import IO
 
 import aiohttp
-from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_LOGGING_TO_API_ENABLED,
+    get_current_settings,
+    temporary_settings,
+)
 
 from domain.errors import FacesweepError
 from flows.children import ended, start_python
@@ -39,8 +44,8 @@ async def some_server() -> AsyncIterator[None]:
         return
     with tempfile.TemporaryFile() as printed:
         async with _own_server(printed) as url:
-            with temporary_settings({PREFECT_API_URL: url}):
-                yield
+            with temporary_settings({PREFECT_API_URL: url, PREFECT_LOGGING_TO_API_ENABLED: False}):
+                yield  # nobody reads the log of a server that ends with the command
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """What people see of plans, runs and checks."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -12,7 +13,7 @@ from domain.verdicts import Risk
 from flows import budgets
 from flows.sampling import show_estimates, show_strata
 from flows.wording import duration, moment, shown
-from tasks.units.books import RunRecord, Summary
+from tasks.units.books import ProviderBooks, RunRecord, Summary
 from tasks.units.compacting import Compaction, Totals
 from tasks.units.doctor import Check
 from tasks.units.draft import Draft
@@ -98,8 +99,9 @@ def show_summary(console: Console, summary: Summary) -> None:
         console.print(line_of_books, highlight=False, markup=False, soft_wrap=True)
     for books in record.books:
         cost = "" if books.cost is None else f", {books.cost:,.2f} spent"
+        pace = _pace(books) if summary.worked_on_by else ""
         console.print(
-            f"{books.balance.provider}: {books.calls:,} calls, {books.throttled:,} throttled{cost}",
+            f"{books.balance.provider}: {books.calls:,} calls, {books.throttled:,} throttled{pace}{cost}",
             highlight=False,
         )
     if summary.spending is not None:
@@ -108,11 +110,30 @@ def show_summary(console: Console, summary: Summary) -> None:
 
 def _standing(summary: Summary) -> str:
     """Who works on an unfinished run: its status may be the last word of a process that was killed."""
+    record = summary.record
     if summary.worked_on_by:
-        return f", worked on by {summary.worked_on_by}"
-    if summary.record.status in (RunStatus.PLANNED, RunStatus.RUNNING):
+        return f", worked on by {summary.worked_on_by}, saved {_ago(record.updated_at)} ago"
+    if summary.silent_worker:
+        return (
+            f", but stale: {summary.silent_worker} saved it last, {_ago(record.updated_at)} ago. If that "
+            "process is dead, `facesweep resume` goes on"
+        )
+    if record.status in (RunStatus.PLANNED, RunStatus.RUNNING):
         return ", but no process of this machine works on it: `facesweep resume` goes on"
     return ""
+
+
+def _pace(books: ProviderBooks) -> str:
+    """The rate a working process last noted, and what is left at that rate."""
+    if books.cap_per_s is None:
+        return ""
+    rate_per_s = books.rate_per_s or 0.0
+    left = duration(books.balance.pending / (rate_per_s or books.cap_per_s) / 3600)
+    return f", {rate_per_s:.2f}/s of {books.cap_per_s}/s, {left} left"
+
+
+def _ago(moment_before: datetime) -> str:
+    return duration(max((datetime.now(UTC) - moment_before).total_seconds(), 0.0) / 3600)
 
 
 def _suspects(summary: Summary) -> Table:

@@ -7,6 +7,8 @@ What a command needs is imported when it is called: Prefect alone takes over a s
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +21,7 @@ from flows.consoles import ERR, OUT
 from flows.options import (
     Verbs,
     add_home,
+    add_metrics,
     add_run_id,
     add_spec,
     add_yes,
@@ -56,6 +59,7 @@ def register(verbs: Verbs) -> None:
         "--run-id", type=run_id, help="the run's id (default: the time and some random digits)"
     )
     add_yes(audit_)
+    add_metrics(audit_)
 
     resume_ = verbs.add(
         "resume", resume, "go on with an unfinished run", "facesweep resume audits/kyc-nightly"
@@ -74,6 +78,7 @@ def register(verbs: Verbs) -> None:
         metavar="T",
         help="its budget from now on: 2026-12-01T06:00:00+08:00",
     )
+    add_metrics(resume_)
 
     retry_ = verbs.add(
         "retry",
@@ -91,6 +96,7 @@ def register(verbs: Verbs) -> None:
         help="failed, unreadable or both (default: both)",
     )
     add_yes(retry_)
+    add_metrics(retry_)
 
     abandon_ = verbs.add(
         "abandon",
@@ -151,6 +157,7 @@ async def audit(options: argparse.Namespace) -> int:
         limit=options.limit,
         reask=options.reask,
         is_approved=options.yes,
+        metrics_port=options.metrics_port,
     )
 
 
@@ -179,7 +186,7 @@ async def resume(options: argparse.Namespace) -> int:
         )
 
     manners = GOES_ON_ELSEWHERE if is_backfill else ENDS_HERE
-    return await attended(go_on, home, is_approved=True, manners=manners)
+    return await attended(go_on, home, is_approved=True, manners=manners, metrics_port=options.metrics_port)
 
 
 async def retry(options: argparse.Namespace) -> int:
@@ -196,7 +203,9 @@ async def retry(options: argparse.Namespace) -> int:
             options.home_region,
         )
 
-    return await attended(ask_again, home_of(options), is_approved=options.yes)
+    return await attended(
+        ask_again, home_of(options), is_approved=options.yes, metrics_port=options.metrics_port
+    )
 
 
 async def abandon(options: argparse.Namespace) -> int:
@@ -219,6 +228,7 @@ async def run_audit(
     limit: int | None = None,
     reask: str | None = None,
     is_approved: bool,
+    metrics_port: str | None = None,
 ) -> int:
     quiet()
     from flows import audit as flows
@@ -227,11 +237,16 @@ async def run_audit(
     async def sweep() -> str | None:
         return await flows.audit(str(spec), run_id, limit, reask)
 
-    return await attended(sweep, open_audit(spec).home, is_approved=is_approved)
+    return await attended(sweep, open_audit(spec).home, is_approved=is_approved, metrics_port=metrics_port)
 
 
 async def attended(
-    sweep: "Sweep", home: "Home", *, is_approved: bool, manners: "Manners | None" = None
+    sweep: "Sweep",
+    home: "Home",
+    *,
+    is_approved: bool,
+    manners: "Manners | None" = None,
+    metrics_port: str | None = None,
 ) -> int:
     """Run a flow with somebody watching, then show what it found; 1 if questions failed, else 0."""
     from flows.attendance import ENDS_HERE, attend
@@ -243,7 +258,8 @@ async def attended(
             "nobody is at a terminal to confirm the plan: look at it with `plan`, then give --yes"
         )
     try:
-        run_id = await attend(sweep, ERR, is_approved=is_approved, manners=manners or ENDS_HERE)
+        with _metrics_at(metrics_port):
+            run_id = await attend(sweep, ERR, is_approved=is_approved, manners=manners or ENDS_HERE)
     except (BudgetSpent, Denied, StoreDenied, Tripped):
         show_summary(OUT, summary_of(home))
         raise
@@ -253,6 +269,19 @@ async def attended(
     show_summary(OUT, summary)
     failed = sum(books.balance.outcomes.get(Outcome.FAILED, 0) for books in summary.record.books)
     return 1 if failed else 0
+
+
+@contextmanager
+def _metrics_at(port: str | None) -> Iterator[None]:
+    """Serve figures while the block runs, and say where; nothing where no port is given."""
+    if port is None:
+        yield
+        return
+    from tasks.units.metrics import read_metrics_address, serving_metrics
+
+    with serving_metrics(read_metrics_address(port, "--metrics-port")) as url:
+        ERR.print(f"metrics: {url}", highlight=False, markup=False, soft_wrap=True)
+        yield
 
 
 def quiet() -> None:

@@ -268,6 +268,10 @@ class Journal:
         """Counts by provider and outcome; cheap at any time."""
         return await self._read(queries.tallies)
 
+    async def unpublished(self, provider: Provider) -> queries.Unpublished:
+        """Settled rows that no part holds yet; takes as long as it takes to count them."""
+        return await self._read(partial(queries.unpublished, provider=provider))
+
     async def known_parts(self, provider: Provider) -> set[int]:
         """Numbers of the parts this journal assigned or took over."""
         return await self._read(partial(queries.known_parts, provider=provider))

@@ -76,6 +76,16 @@ class RunLock(ProcessLock):
         super().__init__(path, f"run {run_id}")
 
 
+def this_process() -> str:
+    """This process as `worker_of` names one: `process 4711 on host`."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def is_of_this_machine(worker: str) -> bool:
+    """Whether a process named so is, or was, one of this machine."""
+    return worker.endswith(f" on {socket.gethostname()}")
+
+
 def worker_of(path: Path) -> str | None:
     """Who holds the lock in this file, such as `process 4711 on host`; None if nobody does."""
     try:

@@ -131,6 +131,29 @@ def tallies(sql: sqlite3.Connection) -> dict[Provider, Tally]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Unpublished:
+    """Settled rows that no part holds yet."""
+
+    rows: int
+    oldest_at: datetime | None  # when the oldest of them was settled
+
+
+def unpublished(sql: sqlite3.Connection, provider: Provider) -> Unpublished:
+    """What a lost disk would lose now.
+
+    Raises:
+        ValueError: a stored answer is damaged.
+    """
+    waiting = (
+        "FROM bodies WHERE provider = :provider AND seq > "
+        "(SELECT coalesce(max(last_seq), 0) FROM parts WHERE provider = :provider AND published)"
+    )
+    (rows,) = sql.execute(f"SELECT count(*) {waiting}", {"provider": provider}).fetchone()
+    oldest = sql.execute(f"SELECT body {waiting} ORDER BY seq LIMIT 1", {"provider": provider}).fetchone()
+    return Unpublished(rows, None if oldest is None else from_bytes(oldest[0]).settled_at)
+
+
 def settled_among(sql: sqlite3.Connection, questions: Sequence[bytes]) -> set[str]:
     """Those of the questions that have their final row."""
     return {question for question, _ in _among(sql, "answers WHERE", questions)}

@@ -57,6 +57,7 @@ class RunRecord:
     handed_over: str | None = None  # one sentence: why the second provider took over from the first
     reask: str | None = None  # why what has a final verdict already was asked again
     kind: RunKind = RunKind.AUDIT
+    worker: str | None = None  # who saved it last while it was worked on, such as `process 4711 on host`
     extra: Mapping[str, Any] = field(default_factory=dict)  # fields of newer versions, kept
 
 

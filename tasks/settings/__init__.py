@@ -4,10 +4,13 @@ spec     its keys     reading   from file to spec     environment   what the mac
 """
 
 from tasks.settings.environment import (
+    MetricsAddress,
     decoder_environment,
     environment_with,
     has_proxy,
+    metrics_address,
     quiet_prefect,
+    read_metrics_address,
     state_folder,
     tencent_session_token,
 )
@@ -16,13 +19,16 @@ from tasks.settings.spec import Aliyun, Source, Spec, Tencent
 
 __all__ = [
     "Aliyun",
+    "MetricsAddress",
     "Source",
     "Spec",
     "Tencent",
     "decoder_environment",
     "environment_with",
     "has_proxy",
+    "metrics_address",
     "quiet_prefect",
+    "read_metrics_address",
     "read_spec",
     "spec_of",
     "state_folder",

@@ -3,8 +3,11 @@
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import getproxies
+
+from domain.errors import UsageError
 
 
 def state_folder() -> Path:
@@ -13,6 +16,38 @@ def state_folder() -> Path:
     if explicit:
         return Path(explicit)
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "facesweep"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsAddress:
+    """Where metrics are served: port 0 is any free one."""
+
+    host: str
+    port: int
+
+
+def read_metrics_address(text: str, origin: str) -> MetricsAddress:
+    """`9108`, of this machine alone, or `0.0.0.0:9108`, for whoever reaches it.
+
+    Raises:
+        UsageError: it is neither; names `origin`.
+    """
+    host, separator, port = text.strip().rpartition(":")
+    if (separator and not host) or not (port.isascii() and port.isdigit()) or int(port) > 65_535:
+        raise UsageError(
+            f"{origin}: {text!r} is not a port, such as 9108, or an address, such as 0.0.0.0:9108"
+        )
+    return MetricsAddress(host.strip("[]") or "127.0.0.1", int(port))
+
+
+def metrics_address() -> MetricsAddress | None:
+    """`$FACESWEEP_METRICS_PORT`; None where it is not set.
+
+    Raises:
+        UsageError: it is no address.
+    """
+    text = os.environ.get("FACESWEEP_METRICS_PORT")
+    return read_metrics_address(text, "FACESWEEP_METRICS_PORT") if text else None
 
 
 QUIET_PREFECT = {
@@ -39,6 +74,9 @@ def quiet_prefect() -> None:
     says what people need in its own words, so on a terminal nothing below critical is logged at all.
     """
     logging.disable(logging.ERROR)
+    logging.raiseExceptions = (
+        False  # else a server that takes no log lines is spoken of in the middle of ours
+    )
     for name, value in QUIET_PREFECT.items():
         os.environ.setdefault(name, value)
 

@@ -54,6 +54,7 @@ class Line:
     earlier: EarlierAnswers | None = None  # what other runs of the home were told; None: nobody is asked
     feeding: asyncio.Lock = field(default_factory=asyncio.Lock)  # one shard is fed at a time
     ready: asyncio.Semaphore = field(init=False)  # places for those whose first call has not left
+    in_flight: int = 0  # calls that left and have no reply yet
     under_way: dict[str, asyncio.Event] = field(default_factory=dict)  # by question, set when its trip ends
 
     @property

@@ -103,6 +103,7 @@ async def _ask(
 
     async def ask(order_no: str) -> Answer:
         slot.release()
+        line.in_flight += 1
         try:
             answer = await line.detector.ask(request, order_no)
         except ProviderError as error:
@@ -111,6 +112,8 @@ async def _ask(
             if isinstance(error, Refused):
                 await line.accept(line.provider, line.detector.simulated)
             raise
+        finally:
+            line.in_flight -= 1
         await line.accept(line.provider, line.detector.simulated)
         return answer
 

@@ -3,19 +3,21 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
 from domain.budgets import Spending
 from domain.errors import UsageError
+from domain.runs import RunStatus
 from tasks.records import run_record
 from tasks.records.balance import Tally, explain
 from tasks.records.home import Home
-from tasks.records.lock import worker_of
+from tasks.records.lock import is_of_this_machine, worker_of
 from tasks.records.parts_in_force import held_parts, may_hold, read_parts
 from tasks.records.queries import read_tallies
-from tasks.records.run_record import RunRecord, books_of
+from tasks.records.run_record import ProviderBooks, RunRecord, books_of
 from tasks.reports.findings import Findings, find
 from tasks.reports.query import select, skipped
 from tasks.units.estimates import RiskEstimate, estimates_of, estimates_to_json
@@ -23,10 +25,12 @@ from tasks.units.spending import spending_of
 from tasks.units.stages import read_totals
 
 __all__ = [
+    "ProviderBooks",
     "RunRecord",
     "Summary",
     "balance_lines",
     "findings_of",
+    "reports_of",
     "run_documents",
     "run_of",
     "runs_of",
@@ -36,10 +40,15 @@ __all__ = [
 ]
 
 
+STALE_AFTER_S = 60.0
+"""A record that was not saved for so long is a dead machine's, or one's whose home is out of reach: it is
+saved every 15 s."""
+
+
 def runs_of(home: Home) -> list[RunRecord]:
     """Every run of the home, oldest first, with its books as they stand now.
 
-    The journal of an unfinished run is read too where it lies on this machine: its counts are newer than
+    The journal of an unfinished run is read too where the run is worked on here: its counts are newer than
     the record's.
 
     Raises:
@@ -52,10 +61,11 @@ def runs_of(home: Home) -> list[RunRecord]:
 def run_documents(home: Home, records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """Run records as they stand in `runs/<id>.json`, oldest first; the newest with its estimates.
 
-    And who works on each: null where nobody does here.
+    And who works on each: null where nobody does, or nobody was heard of for long.
     """
+    now = datetime.now(UTC)
     documents = [
-        run_record.to_json(record) | {"worked_on_by": _worker_of(home, record), "estimates": None}
+        run_record.to_json(record) | {"worked_on_by": _worker_of(home, record, now), "estimates": None}
         for record in records
     ]
     if records:
@@ -101,6 +111,15 @@ def findings_of(home: Home, run_id: str) -> Findings:
     return read_parts(home, lambda files: find(files, run_id), may_hold(run_id))
 
 
+def reports_of(home: Home, record: RunRecord) -> tuple[str, ...]:
+    """Urls of the run's reports, `reports/<id>/report.*` of the home; none where none was made."""
+    folder = f"reports/{record.run_id}"
+    found = [name for name in home.names(folder) if name.startswith(f"{folder}/report.")]
+    if not home.is_in_bucket:
+        return tuple(home.path(name).as_uri() for name in found)
+    return tuple(f"{record.spec['audit']['home'].rstrip('/')}/{name}" for name in found)
+
+
 @contextmanager
 def select_verdicts(home: Home, sql: str, run_id: str | None = None) -> Iterator[pa.RecordBatchReader]:
     """One SELECT over the view `verdicts`: of all runs, or of one. The rows can be read inside the block.
@@ -128,24 +147,43 @@ def skipped_of(home: Home, record: RunRecord, reason: str | None = None) -> pa.R
     return skipped(home.paths(f"plans/run={record.run_id}/skipped-*.parquet"), reason)
 
 
-def _worker_of(home: Home, record: RunRecord) -> str | None:
-    """The process of this machine, or of one sharing the home's folder, that works on the run."""
-    return None if record.status.is_over else worker_of(home.lock_path(record.run_id))
+def _worker_of(home: Home, record: RunRecord, now: datetime) -> str | None:
+    """The process that works on the run; None where nobody does, or nobody was heard of for long.
+
+    On this machine, or one sharing the home's folder, its lock tells. Of another machine's, its record.
+    """
+    if record.status.is_over:
+        return None
+    if here := worker_of(home.lock_path(record.run_id)):
+        return here
+    is_at_work = record.status is RunStatus.RUNNING and _is_elsewhere(record)
+    is_fresh = (now - record.updated_at).total_seconds() < STALE_AFTER_S
+    return record.worker if is_at_work and is_fresh else None
 
 
 def _current(home: Home, record: RunRecord) -> RunRecord:
     journal = home.journal_path(record.run_id)
-    if record.status.gives_way or not journal.exists():
+    if record.status.gives_way or _is_elsewhere(record) or not journal.exists():
         return record
+    paces = {each.balance.provider: each for each in record.books}
     tallies = read_tallies(journal)
     totals = read_totals(home, record.run_id)
     return replace(
         record,
         books=tuple(
-            books_of(each.balance, tallies.get(provider, Tally()))
+            replace(
+                books_of(each.balance, tallies.get(provider, Tally())),
+                cap_per_s=paces[provider].cap_per_s if provider in paces else None,
+                rate_per_s=paces[provider].rate_per_s if provider in paces else None,
+            )
             for provider, each in totals.providers.items()
         ),
     )
+
+
+def _is_elsewhere(record: RunRecord) -> bool:
+    """Whether another machine's process saved the record last."""
+    return record.worker is not None and not is_of_this_machine(record.worker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +193,15 @@ class Summary:
     record: RunRecord
     balance: list[str]
     findings: Findings
-    worked_on_by: str | None  # such as `process 4711 on host`; None where nobody does on this machine
+    worked_on_by: str | None  # such as `process 4711 on host`; None where nobody does, as far as is known
     spending: Spending | None  # None where nothing bounds the run
     estimates: tuple[RiskEstimate, ...] = ()
+
+    @property
+    def silent_worker(self) -> str | None:
+        """Another machine's process that worked on the run and was not heard of for long; else None."""
+        is_silent = self.record.status is RunStatus.RUNNING and self.worked_on_by is None
+        return self.record.worker if is_silent and _is_elsewhere(self.record) else None
 
 
 def summary_of(home: Home, run_id: str | None = None, *, with_estimates: bool = True) -> Summary:
@@ -172,7 +216,7 @@ def summary_of(home: Home, run_id: str | None = None, *, with_estimates: bool = 
         record,
         balance_lines(record),
         findings_of(home, record.run_id),
-        _worker_of(home, record),
+        _worker_of(home, record, datetime.now(UTC)),
         spending_of(record),
         estimates,
     )

@@ -9,6 +9,8 @@ from domain.verdicts import Outcome, Provider, Verdict
 from tasks.candidates import PlanTotals
 from tasks.pacing.breaker import Breaker
 from tasks.records.balance import Tally
+from tasks.records.journal import Journal
+from tasks.records.queries import Unpublished
 from tasks.settings import Spec
 from tasks.shard.line import Line
 
@@ -24,6 +26,7 @@ class RunningCounts:
         }
         self._costs = {provider: tally.cost for provider, tally in tallies.items()}
         self._breakers = {provider: self._breaker(provider) for provider in totals.providers}
+        self._unpublished: dict[Provider, Unpublished] = {}
 
     def enter(self, totals: PlanTotals, second: Provider) -> None:
         """The plan has grown by its second stage."""
@@ -42,24 +45,37 @@ class RunningCounts:
             return None
         return self._breakers[provider].note(outcome, verdict.reason)
 
+    async def look(self, journal: Journal) -> None:
+        """See what lies in the journal alone; of that moment until the next look."""
+        for provider in self._totals.providers:
+            self._unpublished[provider] = await journal.unpublished(provider)
+
     def progress(self, phase: str, lines: Mapping[Provider, Line], spending: Spending) -> Progress:
         """Where the run stands now."""
         return Progress(
             phase,
             max((totals.listed for totals in self._totals.providers.values()), default=0),
             tuple(
-                ProviderProgress(
-                    provider=provider,
-                    asked=totals.asked,
-                    outcomes=dict(self._outcomes[provider]),
-                    cap_per_s=lines[provider].lane.cap_per_s,
-                    rate_per_s=lines[provider].lane.recent_rate_per_s,
-                    throttled=lines[provider].lane.turned_away,
-                    cost=self._costs.get(provider),
-                )
+                self._of_provider(provider, totals.asked, lines[provider])
                 for provider, totals in self._totals.providers.items()
             ),
             spending if spending.budget.is_bounded else None,
+        )
+
+    def _of_provider(self, provider: Provider, asked: int, line: Line) -> ProviderProgress:
+        waiting = self._unpublished.get(provider, Unpublished(0, None))
+        return ProviderProgress(
+            provider=provider,
+            asked=asked,
+            outcomes=dict(self._outcomes[provider]),
+            cap_per_s=line.lane.cap_per_s,
+            rate_per_s=line.lane.recent_rate_per_s,
+            throttled=line.lane.turned_away,
+            cost=self._costs.get(provider),
+            calls=line.lane.admitted,
+            in_flight=line.in_flight,
+            unpublished=waiting.rows,
+            oldest_unpublished_at=waiting.oldest_at,
         )
 
     def _breaker(self, provider: Provider) -> Breaker:

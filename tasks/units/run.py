@@ -16,7 +16,8 @@ from tasks.pacing.deadline import Deadline
 from tasks.records import parts
 from tasks.records.balance import Tally, balance_of, explain, over_budget
 from tasks.records.home import Home
-from tasks.records.journal import Journal
+from tasks.records.journal import Journal, JournalFailed
+from tasks.records.lock import this_process
 from tasks.records.run_record import RunRecord, books_of
 from tasks.settings import Spec
 from tasks.shard.feed import Feed
@@ -33,6 +34,8 @@ SHARDS_AT_ONCE = 2
 
 TELL_EVERY_S = 0.5
 SAVE_EVERY_S = 15.0
+LOOK_EVERY_S = 5.0
+"""How old what is said of unpublished rows may be: counting them reads the journal."""
 
 OpenLine = Callable[["OpenRun", Provider], Awaitable[Line]]
 DetectShard = Callable[["OpenRun", Shard], Awaitable[None]]
@@ -73,7 +76,7 @@ class OpenRun:
     def progress(self, phase: str = "asking") -> Progress:
         """Where the run stands now."""
         progress = self._counts.progress(phase, self.lines, self.journal.spending)
-        return replace(progress, trouble=self._trouble)
+        return replace(progress, trouble=self._trouble, audit=self.record.audit, run_id=self.run_id)
 
     async def check_budget(self) -> None:
         """There is a call left of the budget for whoever has questions pending.
@@ -201,6 +204,7 @@ class OpenRun:
             ended_at=None if status is RunStatus.RUNNING else now,
             books=books,
             stop_reason=stop_reason,
+            worker=this_process(),
         )
         self._bookkeeping.check()
         await asyncio.to_thread(self._bookkeeping.save, self.home, self.record)
@@ -252,6 +256,9 @@ class OpenRun:
             while True:
                 if passed := self.deadline.passed():
                     self.stop(passed)
+                if told % round(LOOK_EVERY_S / TELL_EVERY_S) == 0:
+                    with contextlib.suppress(JournalFailed):  # whoever needs it will hear
+                        await self._counts.look(self.journal)
                 tell(self.progress())
                 told += 1
                 if told % round(SAVE_EVERY_S / TELL_EVERY_S) == 0:
