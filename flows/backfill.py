@@ -19,7 +19,7 @@ from domain.budgets import Budget
 from domain.errors import FacesweepError, Stopped
 from domain.runs import RunKind
 from domain.verdicts import Provider
-from flows.artifacts import publish_summary, showing_progress
+from flows.artifacts import name_flow_run, showing_end, showing_progress
 from tasks.units.backfill.claims import shard_claim
 from tasks.units.backfill.dispatch import check_deployment
 from tasks.units.backfill.ledger import SHARD_S, Terms
@@ -34,8 +34,10 @@ from tasks.units.backfill.lifetime import (
 )
 from tasks.units.backfill.stopping import pause_if_begun
 from tasks.units.draft import draft_audit, is_approved
+from tasks.units.events import say
 from tasks.units.leases import held
 from tasks.units.lifetime import AS_IT_IS
+from tasks.units.metrics import metrics_served
 from tasks.units.opening import Home, open_audit, open_home
 from tasks.units.shard_work import ShardAttempt, is_done, open_shard
 from tasks.units.tasks import plan_run
@@ -46,7 +48,11 @@ AT_ONCE = Terms().at_once
 DEPLOYMENT = Terms().deployment
 
 
-@flow(name="shard", persist_result=False, retries=0)
+@flow(
+    name="shard",
+    persist_result=False,
+    retries=0,
+)
 async def shard(
     home_url: str,
     run_id: str,
@@ -70,7 +76,7 @@ async def shard(
         async with held(shard_claim(run_id, given.provider, number), wait_s=CLAIM_WITHIN_S) as claim:
             if await asyncio.to_thread(is_done, home, given):
                 return Completed(message=f"{given.name} was done already")
-            with _stopped_by_sigterm():
+            with _stopped_by_sigterm(), metrics_served():
                 async with open_shard(home, given, claim) as work, showing_progress(work.progress):
                     record = await work.detect()
     except Stopped as stop:
@@ -104,7 +110,12 @@ async def stop_shards(flow: object, flow_run: FlowRun, state: object) -> None:  
     await pause_if_begun(home, given.get("run_id"), "whoever cancelled its flow run")
 
 
-@flow(name="backfill", persist_result=False, on_cancellation=[stop_shards])
+@flow(
+    name="backfill",
+    flow_run_name="backfill of {spec_path}",
+    persist_result=False,
+    on_cancellation=[stop_shards],
+)
 async def backfill(
     spec_path: str,
     run_id: str | None = None,
@@ -144,13 +155,16 @@ async def coordinate(
 ) -> str:
     """Coordinate a backfill to its end; its run's id."""
     own = runtime.flow_run.id
-    async with (
-        coordinating(home, run_id, place, given, terms, UUID(own) if own else None) as work,
-        showing_progress(work.progress),
-    ):
-        end = await ask_shards(work)
-        if end is None and await plan_second(work):
+    with metrics_served():
+        async with (
+            showing_end(home, run_id),
+            coordinating(home, run_id, place, given, terms, UUID(own) if own else None) as work,
+            showing_progress(work.progress),
+        ):
+            await name_flow_run(f"{work.record.audit} · {run_id}")
+            say("run_opened", audit=work.record.audit, run=run_id)
             end = await ask_shards(work)
-        await close(work, end)
-    await publish_summary(home, run_id)
+            if end is None and await plan_second(work):
+                end = await ask_shards(work)
+            await close(work, end)
     return run_id

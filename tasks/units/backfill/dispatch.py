@@ -97,7 +97,7 @@ class Dispatcher:
                     "money": assignment.allowance.money,
                 },
                 state=Scheduled(scheduled_time=starts_at),
-                name=f"{self._audit} {self._run_id} {shard.provider} {shard.number}{again}",
+                name=f"{self._audit} · {self._run_id} · {shard.provider} {shard.number}{again}",
                 tags=[f"audit:{self._audit}", f"run:{self._run_id}"],
                 idempotency_key=idempotency_key(self._run_id, assignment),
             )
