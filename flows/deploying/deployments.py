@@ -51,7 +51,7 @@ async def put_deployments(client: PrefectClient, wanted: Wanted, *, dry_run: boo
         name = f"{flow.name}/{deployment.name}"
         ours.add(name)
         fields = _fields(deployment, wanted.pull)
-        schema = parameter_schema(flow).model_dump_for_openapi()
+        schema = _schema(flow)
         try:
             there = await client.read_deployment_by_name(name)
         except ObjectNotFound:
@@ -115,6 +115,12 @@ async def _put(
             for each, active in zip(deployment.schedules, is_active, strict=True)
         ],
     )
+
+
+def _schema(flow: "Flow[..., Any]") -> dict[str, Any]:
+    """Of the flow's parameters, as `prefect deploy` writes it: what is empty is left out."""
+    schema = parameter_schema(flow).model_dump_for_openapi()
+    return {name: value for name, value in schema.items() if value}
 
 
 def _fields(deployment: Deployment, pull: list[dict[str, Any]]) -> dict[str, Any]:
