@@ -65,12 +65,12 @@ async def _kept(client: PrefectClient, url: str, *, dry_run: bool) -> tuple[Bloc
     found = await _find(client, "webhook", _OUR_BLOCK)
     if found is not None and found.data.get("url") == url:
         return found, Change("block", name, Done.UNCHANGED)
+    change = Change("block", name, Done.CREATED if found is None else Done.UPDATED)
     if not dry_run:
         block = Webhook(url=SecretStr(url), headers=SecretDict({"Content-Type": "application/json"}))
         await block.asave(_OUR_BLOCK, overwrite=True, client=client)
         found = await _find(client, "webhook", _OUR_BLOCK)
-        return found, Change("block", name, Done.UPDATED if found else Done.CREATED)
-    return found, Change("block", name, Done.UPDATED if found else Done.CREATED)
+    return found, change
 
 
 async def _find(client: PrefectClient, slug: str, name: str) -> BlockDocument | None:

@@ -140,7 +140,8 @@ def read_wanted(specs: Sequence[SpecFile], path: Path = PREFECT_YAML, clone: Pat
         if _names_spec(template.parameters):
             deployments += [_made_for(spec, template, values, path, len(specs) > 1) for spec in specs]
         else:
-            deployments.append(template)
+            filled = _filled(template.parameters, values, path)
+            deployments.append(template.model_copy(update={"parameters": filled}))
     return Wanted(pools, tuple(deployments), _filled(pull, values, path))
 
 
