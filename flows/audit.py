@@ -26,18 +26,23 @@ from tasks.units.tasks import detect_shard, finish_run, plan_run, plan_second_st
 
 @flow(name="audit", flow_run_name="audit of {spec_path}", persist_result=False)
 async def audit(
-    spec_path: str, run_id: str | None = None, limit: int | None = None, reask: str | None = None
+    spec_path: str,
+    run_id: str | None = None,
+    limit: int | None = None,
+    reask: str | None = None,
+    sample: int | str | None = None,
 ) -> str | None:
     """One audit from its spec file; the id of its run, or None when its plan was not approved.
 
-    `reask` is the reason to ask again what has a final verdict already; it stands in the run's record.
+    `sample` replaces the spec's own: a share such as `1%`, or a count. `reask` is the reason to ask again
+    what has a final verdict already; it stands in the run's record.
 
     Raises:
         UsageError: the spec, the source or the home is wrong.
         Denied: a provider refuses the account.  Stopped: somebody stopped the run.
         BudgetSpent: its budget is spent.  Tripped: most of its questions failed or were refused.
     """
-    found = open_audit(Path(spec_path))
+    found = open_audit(Path(spec_path), sample)
     async with draft_audit(found.home, found.spec, run_id, limit, reask) as draft:
         await _name(draft.spec.audit.name, draft.run_id)
         return await _plan_and_go_on(draft)

@@ -5,6 +5,7 @@
 import argparse
 import json
 import sys
+from datetime import UTC, datetime
 
 from domain.errors import UsageError
 from flows.consoles import OUT
@@ -34,6 +35,12 @@ def register(verbs: Verbs) -> None:
     report_ = verbs.add("report", report, "what a run found", "facesweep report audits/kyc-nightly")
     add_home(report_)
     add_run_id(report_)
+    report_.add_argument(
+        "--month", metavar="YYYY-MM", help="of what all runs settled in a month, kept in the home's reports/"
+    )
+    report_.add_argument(
+        "--time-zone", default="UTC", metavar="ZONE", help="in which the month begins (default: UTC)"
+    )
 
     verdicts_ = verbs.add(
         "verdicts",
@@ -89,9 +96,19 @@ async def skipped(options: argparse.Namespace) -> int:
 
 
 async def report(options: argparse.Namespace) -> int:
-    """What a run found."""
+    """What a run found, or what all runs settled in a month."""
+    from flows.reporting import report_month
     from flows.terminal import show_summary
     from tasks.units.books import summary_of
+
+    if options.month is not None:
+        if options.run_id is not None:
+            raise UsageError("--month counts what all runs settled: leave out --run-id, or --month")
+        home = home_of(options)
+        _, text, place = report_month(home, options.month, options.time_zone, datetime.now(UTC))
+        OUT.print(text, highlight=False, markup=False, soft_wrap=True)
+        OUT.print(f"kept as {place}", highlight=False, markup=False, soft_wrap=True)
+        return 0
 
     show_summary(OUT, summary_of(home_of(options), options.run_id))
     return 0

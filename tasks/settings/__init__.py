@@ -14,7 +14,7 @@ from tasks.settings.environment import (
     state_folder,
     tencent_session_token,
 )
-from tasks.settings.reading import read_spec, spec_of, unpriced_keys
+from tasks.settings.reading import read_spec, spec_of, unpriced_keys, with_sample
 from tasks.settings.spec import Aliyun, Source, Spec, Tencent
 
 __all__ = [
@@ -34,4 +34,5 @@ __all__ = [
     "state_folder",
     "tencent_session_token",
     "unpriced_keys",
+    "with_sample",
 ]

@@ -72,6 +72,16 @@ def spec_of(data: dict[str, Any], origin: str) -> Spec:
     return spec
 
 
+def with_sample(spec: Spec, sample: int | str) -> Spec:
+    """The spec with another sample than its own; a share such as `1%`, or a count.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    data = spec.as_json()
+    return spec_of({**data, "source": {**data["source"], "sample": sample}}, "the sample given")
+
+
 def _check_strategy(spec: Spec, origin: str) -> None:
     """Raises UsageError unless the strategy's keys fit each other and the providers asked."""
     strategy = spec.strategy

@@ -13,6 +13,7 @@ books      what a home knows of its runs, read from any machine
 estimates  what its answers so far say about all objects an audit selects
 outlook    what a sample will tell, before anybody is asked
 compacting merging the parts of a home's finished runs
+reporting  what was settled in a span of time, over all runs
 doctor     whether an audit could start, found out without a billed call
 watching   who is told how a run gets on
 """

@@ -34,6 +34,7 @@ from tasks.settings import (
     read_spec,
     state_folder,
     tencent_session_token,
+    with_sample,
 )
 
 __all__ = [
@@ -102,13 +103,15 @@ class Audit:
     home: Home
 
 
-def open_audit(spec_path: Path) -> Audit:
-    """The audit a spec file describes.
+def open_audit(spec_path: Path, sample: int | str | None = None) -> Audit:
+    """The audit a spec file describes, of `sample` instead of its own where one is given.
 
     Raises:
-        UsageError: the spec or its home is wrong; names the file and the key.
+        UsageError: the spec, the sample or the home is wrong; names the file and the key.
     """
     spec = read_spec(spec_path)
+    if sample is not None:
+        spec = with_sample(spec, sample)
     return Audit(spec, open_home(spec.home, spec.audit.home_endpoint_url, spec.audit.home_region))
 
 

@@ -1,0 +1,32 @@
+"""All of it, in the order in which one thing needs the other."""
+
+from collections.abc import AsyncIterator
+
+from prefect.client.orchestration import PrefectClient
+
+from flows.deploying.automations import put_automations
+from flows.deploying.changes import Change
+from flows.deploying.deployments import flow_of, put_deployments
+from flows.deploying.pools import put_pools
+from flows.deploying.wanted import Wanted
+
+
+async def put_everything(
+    client: PrefectClient, wanted: Wanted, whom: str | None, *, dry_run: bool
+) -> AsyncIterator[Change]:
+    """Pools, queues, deployments and automations are on the server as wanted; what was done, one by one.
+
+    `whom` is told of failed and stuck runs; None: whomever was told before. Whatever fails half-way is done
+    by the next call, which leaves alone what is there.
+
+    Raises:
+        UsageError: an entrypoint, a pool's type or `whom` is wrong.
+    """
+    for deployment in wanted.deployments:
+        flow_of(deployment)  # before anything is changed
+    async for change in put_pools(client, wanted.pools, dry_run=dry_run):
+        yield change
+    async for change in put_deployments(client, wanted, dry_run=dry_run):
+        yield change
+    async for change in put_automations(client, whom, dry_run=dry_run):
+        yield change
