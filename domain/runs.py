@@ -108,4 +108,4 @@ class Progress:
     listed: int = 0
     providers: tuple[ProviderProgress, ...] = ()
     spending: Spending | None = None  # None where nothing bounds the run
-    trouble: str | None = None  # why answers cannot be published just now; the journal keeps them
+    trouble: str | None = None  # why answers cannot be published, or calls leave, just now; nothing is lost

@@ -13,7 +13,6 @@ from domain.runs import Progress, RunStatus
 from domain.verdicts import Provider
 from tasks.candidates import PlanTotals
 from tasks.media.workers import MediaWorkers
-from tasks.pacing.lane import Lane
 from tasks.pacing.retry import RetryPolicy
 from tasks.records import parts, run_record
 from tasks.records.balance import Tally, as_planned
@@ -25,6 +24,7 @@ from tasks.records.run_record import ProviderBooks, RunRecord, books_of
 from tasks.settings import decoder_environment, spec_of
 from tasks.shard.line import Line
 from tasks.shard.memory import HeldBytes
+from tasks.units.lanes import open_lane
 from tasks.units.opening import limits_of, open_detector, open_session
 from tasks.units.origin import Origin, are_simulated
 from tasks.units.run import OpenRun
@@ -93,7 +93,9 @@ async def open_run(home: Home, run_id: str, given: Budget = AS_IT_IS) -> AsyncIt
                 limits=limits_of(provider, spec),
                 workers=workers,
                 detector=open_detector(provider, spec, session),
-                lane=Lane(table.qps, deadline=run.deadline),
+                lane=await stack.enter_async_context(
+                    open_lane(provider, spec, run.deadline, caps=home.caps_path(run_id))
+                ),
                 policy=RetryPolicy(),
                 journal=journal,
                 home=home,
