@@ -22,6 +22,7 @@ from prefect.settings import (
 
 from domain.errors import FacesweepError
 from flows.children import ended, start_python
+from tasks.units.lanes import alone
 from tasks.units.opening import environment_with
 
 PATIENCE_S = 120.0
@@ -44,7 +45,8 @@ async def some_server() -> AsyncIterator[None]:
         return
     with tempfile.TemporaryFile() as printed:
         async with _own_server(printed) as url:
-            with temporary_settings({PREFECT_API_URL: url, PREFECT_LOGGING_TO_API_ENABLED: False}):
+            settings = {PREFECT_API_URL: url, PREFECT_LOGGING_TO_API_ENABLED: False}
+            with temporary_settings(settings), alone():
                 yield  # nobody reads the log of a server that ends with the command
 
 

@@ -5,12 +5,12 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from domain.runs import Progress
+from domain.runs import Progress, RunKind
 from domain.verdicts import Provider
 from tasks.candidates import PlanTotals
 from tasks.media.workers import MediaWorkers
-from tasks.pacing.lane import Lane
 from tasks.pacing.retry import RetryPolicy
+from tasks.pacing.shares import Priority
 from tasks.records.balance import Tally
 from tasks.records.earlier import EarlierAnswers, earlier_parts
 from tasks.records.home import Home
@@ -20,6 +20,7 @@ from tasks.settings import Spec, decoder_environment
 from tasks.shard.line import Line
 from tasks.shard.memory import HeldBytes
 from tasks.units.bookkeeping import Bookkeeping
+from tasks.units.lanes import open_lane
 from tasks.units.opening import limits_of, open_detector, open_session
 from tasks.units.origin import Origin
 from tasks.units.run import OpenRun
@@ -55,6 +56,7 @@ async def equipped(
 
         async def open_line(run: OpenRun, provider: Provider) -> Line:
             table = spec.asked[provider]
+            priority = Priority.BACKFILL if record.kind is RunKind.BACKFILL else Priority.AUDIT
             # First, for it may take a minute: a share of the cap would lie idle meanwhile.
             earlier = await _earlier_answers(stack, run, provider, bookkeeping)
             return Line(
@@ -64,7 +66,9 @@ async def equipped(
                 limits=limits_of(provider, spec),
                 workers=workers,
                 detector=open_detector(provider, spec, session),
-                lane=Lane(table.qps, deadline=run.deadline),
+                lane=await stack.enter_async_context(
+                    open_lane(provider, spec, run.deadline, priority, home.caps_path(record.run_id))
+                ),
                 policy=RetryPolicy(),
                 journal=journal,
                 home=home,

@@ -69,6 +69,7 @@ class RunningCounts:
             asked=asked,
             outcomes=dict(self._outcomes[provider]),
             cap_per_s=line.lane.cap_per_s,
+            share_per_s=line.lane.share_per_s,
             rate_per_s=line.lane.recent_rate_per_s,
             throttled=line.lane.turned_away,
             cost=self._costs.get(provider),

@@ -76,7 +76,9 @@ class OpenRun:
     def progress(self, phase: str = "asking") -> Progress:
         """Where the run stands now."""
         progress = self._counts.progress(phase, self.lines, self.journal.spending)
-        return replace(progress, trouble=self._trouble, audit=self.record.audit, run_id=self.run_id)
+        troubles = (self._trouble, *(line.lane.trouble for line in self.lines.values()))
+        trouble = next((each for each in troubles if each), None)
+        return replace(progress, trouble=trouble, audit=self.record.audit, run_id=self.run_id)
 
     async def check_budget(self) -> None:
         """There is a call left of the budget for whoever has questions pending.

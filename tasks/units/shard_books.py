@@ -97,7 +97,7 @@ class ShardBooks(Bookkeeping):
             updated_at=record.updated_at,
             ended_at=record.ended_at,
             books=replace(books, balance=as_planned(books.balance)),  # a larger allowance may come
-            share_per_s=self.lane.cap_per_s if self.lane is not None and is_working else None,
+            share_per_s=self.lane.share_per_s if self.lane is not None and is_working else None,
             simulated=record.simulated,
             stop_reason=record.stop_reason,
         )
