@@ -27,6 +27,14 @@ from tasks.units.shard_books import USUAL, Claim, Rhythm, ShardAttempt, ShardBoo
 from tasks.units.spending import spent_before, unsaved_calls
 from tasks.units.stages import SECOND_PLAN_FILE, read_totals
 
+__all__ = ["Claim", "Rhythm", "ShardAttempt", "ShardWork", "is_done", "open_shard"]
+
+
+def is_done(home: Home, attempt: ShardAttempt) -> bool:
+    """Whether nothing of the shard is left to do."""
+    known = shard_record.load(home, attempt.run_id, attempt.provider, attempt.number)
+    return known is not None and known.status is ShardStatus.DONE
+
 
 class ShardWork:
     """One shard, opened. Made by `open_shard`; belongs to one event loop."""
