@@ -23,8 +23,8 @@ NOW = datetime(2026, 11, 20, 18, tzinfo=UTC)
 class Worker:
     """One shard and whoever works on it: it keeps its allowance, may die at any moment, and tells late."""
 
-    def __init__(self, shard: Shard, price: float, chance: random.Random) -> None:
-        self.shard, self.price, self.chance = shard, price, chance
+    def __init__(self, shard: Shard, price: float, mortality: float, chance: random.Random) -> None:
+        self.shard, self.price, self.mortality, self.chance = shard, price, mortality, chance
         self.calls = self.charged = self.settled = 0
         self.told: ShardRecord | None = None
         self.flight = Flight.UNKNOWN
@@ -46,7 +46,7 @@ class Worker:
             if self.chance.random() < 0.8:  # the others are turned away: not billed, and asked again
                 self.charged += 1
                 self.settled += 1
-            if self.chance.random() < 0.03:
+            if self.chance.random() < self.mortality:
                 self.flight = Flight.OVER  # killed: its record lags behind
                 return None
         match self.chance.choice(["tell", "break", "interrupt"]):
@@ -96,6 +96,7 @@ class Worker:
     cents=st.none() | st.integers(1, 4000),
     prices=st.tuples(st.sampled_from([0.0, 0.1, 0.07, 1.25]), st.sampled_from([0.1, 0.3])),
     at_once=st.integers(1, 4),
+    mortality=st.sampled_from([0.0, 0.03, 0.2]),  # of a process, with each call
     seed=st.integers(0, 2**32),
 )
 def test_no_calls_beyond_the_budget_whoever_dies_and_it_ends_with_all_done_or_nothing_left(
@@ -104,13 +105,14 @@ def test_no_calls_beyond_the_budget_whoever_dies_and_it_ends_with_all_done_or_no
     cents: int | None,
     prices: tuple[float, float],
     at_once: int,
+    mortality: float,
     seed: int,
 ) -> None:
     chance = random.Random(seed)
     budget = Budget(calls, None if cents is None else cents / 100)
     priced = dict(zip(Provider, prices, strict=True))
     workers = [
-        Worker(Shard(provider, number, size), priced[provider], chance)
+        Worker(Shard(provider, number, size), priced[provider], mortality, chance)
         for number, size in enumerate(sizes, start=1)
         for provider in Provider
     ]
