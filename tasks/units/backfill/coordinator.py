@@ -203,7 +203,8 @@ class Coordinator:
             await self._hear()
             sights = await self._look()
             turn = decide(sights, self._circumstances(end))
-            self._counts = ShardCounts(len(sights), turn.done, turn.working, turn.waiting)
+            waiting = turn.waiting + len(turn.submit)
+            self._counts = ShardCounts(len(sights), turn.done, turn.working, waiting)
             if turn.end is not None and not (is_first and gives_way(turn.end)):
                 await self._stop_shards(turn.end)
             await self._act(turn)
