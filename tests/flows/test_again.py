@@ -141,18 +141,23 @@ def test_prefect_shows_a_run_as_a_flow_run_and_each_shard_as_one_task_run(again:
     assert [each["state"]["type"] for each in shown["flow_runs"]] == ["COMPLETED"] * 4
     asking = next(each for each in shown["flow_runs"] if each["parameters"]["run_id"] == "rest")
     names = sorted(each["name"] for each in shown["task_runs"] if each["flow_run_id"] == asking["id"])
-    assert [name for name in names if "shard" in name] == ["aliyun-shard-1", "tencent-shard-1"]
-    assert len(names) == 4, names
+    assert names == ["aliyun-shard-1", "plan", "publish", "tencent-shard-1"]
 
 
-def test_prefect_shows_progress_for_each_provider_and_a_summary(again: Telling) -> None:
+def test_prefect_calls_a_flow_run_by_its_audit_and_run(again: Telling) -> None:
+    names = {each["name"] for each in again["flow_runs"]["flow_runs"]}
+    assert names == {f"e2e · {each}" for each in ("limited", "rest", "nothing", "changed")}
+
+
+def test_prefect_shows_progress_for_each_provider_books_and_a_summary(again: Telling) -> None:
     shown = again["flow_runs"]
     asking = next(each for each in shown["flow_runs"] if each["parameters"]["run_id"] == "rest")
     mine = [each for each in shown["artifacts"] if each["flow_run_id"] == asking["id"]]
     assert {each["key"]: each["type"] for each in mine} == {
-        "progress-tencent": "progress",
-        "progress-aliyun": "progress",
-        "summary-e2e": "markdown",
+        "e2e-progress-tencent": "progress",
+        "e2e-progress-aliyun": "progress",
+        "e2e-balance": "table",
+        "e2e-summary": "markdown",
     }
     assert {each["data"] for each in mine if each["type"] == "progress"} == {100.0}
     (summary,) = [each["data"] for each in mine if each["type"] == "markdown"]

@@ -1,19 +1,25 @@
 """A run begins once, is worked on by one process, and is seen for what it is when that process is gone."""
 
+import io
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from domain.errors import HomeBusy, UsageError
 from domain.runs import RunStatus
+from domain.verdicts import Outcome
+from flows.terminal import show_summary
 from tasks.records import run_record
 from tasks.records.home import Home
-from tasks.records.lock import RunLock
+from tasks.records.journal import Journal
+from tasks.records.lock import RunLock, this_process
 from tasks.settings import Spec
-from tasks.units.books import run_documents, runs_of, summary_of
+from tasks.units.books import Summary, run_documents, runs_of, summary_of
 from tasks.units.draft import adopt, draft_audit
 from tasks.units.lifetime import abandon_run, open_run
 from tests.contract.emulated_media import image
@@ -142,6 +148,77 @@ async def test_a_run_whose_process_is_gone_is_said_to_be_worked_on_by_nobody(hom
         assert (summary_of(home, "r1").worked_on_by or "").startswith("process ")
         (document,) = run_documents(home, runs_of(home))
     assert document["worked_on_by"].startswith("process ")
+
+
+@pytest.mark.anyio
+async def test_a_run_of_another_machine_is_worked_on_while_its_record_is_fresh(
+    home: Home, spec: Spec
+) -> None:
+    """From the home alone: who works on it, when that was last heard, at what pace, and how long it takes."""
+    await begin(home, spec, "r1")
+    record = run_record.load(home, "r1")
+    (books,) = record.books
+    elsewhere = replace(
+        record,
+        status=RunStatus.RUNNING,
+        worker="process 7 on a-machine-far-away",
+        updated_at=datetime.now(UTC) - timedelta(seconds=20),
+        books=(replace(books, cap_per_s=5, rate_per_s=0.5),),
+    )
+    run_record.save(home, elsewhere)
+
+    summary = summary_of(home, "r1")
+    assert (summary.worked_on_by, summary.silent_worker) == ("process 7 on a-machine-far-away", None)
+    said = shown(summary)
+    assert "running, worked on by process 7 on a-machine-far-away, saved 2" in said
+    assert "0.50/s of 5/s, 2 s left" in said
+
+
+@pytest.mark.anyio
+async def test_a_run_of_another_machine_whose_record_is_old_is_said_to_be_stale(
+    home: Home, spec: Spec
+) -> None:
+    """The machine may be dead, or its home out of reach: whoever looks must find out before they resume."""
+    await begin(home, spec, "r1")
+    elsewhere = replace(
+        run_record.load(home, "r1"),
+        status=RunStatus.RUNNING,
+        worker="process 7 on a-machine-far-away",
+        updated_at=datetime.now(UTC) - timedelta(hours=3),
+    )
+    run_record.save(home, elsewhere)
+
+    summary = summary_of(home, "r1")
+    assert (summary.worked_on_by, summary.silent_worker) == (None, "process 7 on a-machine-far-away")
+    assert "running, but stale: process 7 on a-machine-far-away saved it last, 3.0 h ago." in shown(summary)
+    (document,) = run_documents(home, runs_of(home))
+    assert (document["worked_on_by"], document["worker"]) == (None, "process 7 on a-machine-far-away")
+
+
+@pytest.mark.anyio
+async def test_an_old_journal_of_this_machine_says_nothing_of_a_run_that_went_on_elsewhere(
+    home: Home, spec: Spec
+) -> None:
+    """Its counts were newer than the record's once; the other machine's record has overtaken them."""
+    await begin(home, spec, "r1")
+    async with Journal(home.journal_path("r1"), "r1"):
+        pass
+    record = run_record.load(home, "r1")
+    (books,) = record.books
+    answered = replace(books, balance=replace(books.balance, outcomes={Outcome.SCORED: 1}))
+    here = replace(record, status=RunStatus.RUNNING, books=(answered,))
+
+    run_record.save(home, replace(here, worker=this_process()))
+    assert runs_of(home)[0].books[0].balance.pending == 1
+    run_record.save(home, replace(here, worker="process 7 on a-machine-far-away"))
+    assert runs_of(home)[0].books[0].balance.pending == 0
+
+
+def shown(summary: Summary) -> str:
+    """What a terminal shows of a run."""
+    console = Console(record=True, width=200, file=io.StringIO())
+    show_summary(console, summary)
+    return console.export_text()
 
 
 @pytest.mark.anyio

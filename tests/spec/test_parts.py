@@ -424,3 +424,38 @@ def test_a_part_with_a_missing_row_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(JournalFailed, match="0 of the 2 rows"):
         asyncio.run(write())
     assert not (tmp_path / "part").exists()
+
+
+def test_what_is_not_published_yet_is_counted_with_the_age_of_its_oldest_row(tmp_path: Path) -> None:
+    """A part that is assigned counts until it is in its place; another provider's rows are its own."""
+
+    async def story() -> list[tuple[int, datetime | None]]:
+        home, seen = Home.local(tmp_path), []
+        async with Journal(home.journal_path(RUN), RUN) as journal:
+
+            async def look(_: str = "") -> None:
+                waiting = await journal.unpublished(TENCENT)
+                seen.append((waiting.rows, waiting.oldest_at))
+
+            await look()
+            await journal.settle(a_verdict(99, provider=ALIYUN))
+            for number in range(3):
+                await journal.settle(a_verdict(number))
+            await look()
+            part = await journal.assign_part(TENCENT, max_rows=2)
+            assert part is not None
+            await look()
+            await journal.mark_published(part)
+            await look()
+            await journal.prune(TENCENT)
+            await parts.publish(journal, home, TENCENT)
+            await look()
+        return seen
+
+    def settled(number: int) -> datetime:
+        return a_verdict(number).settled_at
+
+    assert asyncio.run(story()) == [
+        *((0, None), (3, settled(0)), (3, settled(0))),
+        *((1, settled(2)), (0, None)),
+    ]
