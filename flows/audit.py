@@ -9,8 +9,11 @@ from pathlib import Path
 from prefect import flow
 
 from domain.budgets import Budget
+from domain.runs import RunKind
 from domain.verdicts import Outcome
 from flows.artifacts import publish_summary, showing_progress
+from flows.backfill import coordinate, stop_shards
+from tasks.units.backfill.lifetime import Place
 from tasks.units.books import run_of
 from tasks.units.draft import Draft, draft_audit, draft_retry, is_approved
 from tasks.units.lifetime import AS_IT_IS, open_run
@@ -42,7 +45,7 @@ async def audit(
         return await _plan_and_go_on(draft)
 
 
-@flow(name="resume", persist_result=False)
+@flow(name="resume", persist_result=False, on_cancellation=[stop_shards])
 async def resume(
     home_url: str,
     run_id: str | None = None,
@@ -52,7 +55,7 @@ async def resume(
     money: float | None = None,
     until: datetime | None = None,
 ) -> str:
-    """Go on with an unfinished run of a home, the newest where none is named.
+    """Go on with an unfinished run of a home, the newest where none is named; a backfill is coordinated.
 
     `calls`, `money` and `until` are new bounds of its budget, over the whole run; None leaves one as it is.
 
@@ -60,6 +63,9 @@ async def resume(
     """
     home = open_home(home_url, home_endpoint_url, home_region)
     found = run_of(home, run_id, unfinished=True)
+    if found.kind is RunKind.BACKFILL:
+        place = Place(home_url, home_endpoint_url, home_region)
+        return await coordinate(home, found.run_id, place, Budget(calls, money, until))
     return await _go_on(home, found.run_id, Budget(calls, money, until))
 
 
