@@ -11,6 +11,7 @@ from rich.text import Text
 from domain.runs import RunStatus
 from domain.verdicts import Risk
 from flows import budgets
+from flows.backfills import show_backfill
 from flows.sampling import show_estimates, show_strata
 from flows.wording import duration, moment, shown
 from tasks.units.books import ProviderBooks, RunRecord, Summary
@@ -79,6 +80,8 @@ def show_summary(console: Console, summary: Summary) -> None:
         console.print(f"asked again: {record.reask}", highlight=False, markup=False)
     if record.stop_reason:
         console.print(f"stopped: {record.stop_reason}", highlight=False, markup=False)
+    if summary.backfill is not None:
+        show_backfill(console, summary.backfill)
     if summary.findings.risks:
         console.print()
         table = Table("risk, by", *reversed(Risk), box=None, pad_edge=False)
@@ -111,6 +114,10 @@ def show_summary(console: Console, summary: Summary) -> None:
 def _standing(summary: Summary) -> str:
     """Who works on an unfinished run: its status may be the last word of a process that was killed."""
     record = summary.record
+    if summary.backfill is not None:
+        is_left = record.status is RunStatus.RUNNING and not summary.backfill.is_coordinated
+        heard_of = moment(record.updated_at)
+        return f", but its coordinator was last heard of at {heard_of}: `resume` goes on" if is_left else ""
     if summary.worked_on_by:
         return f", worked on by {summary.worked_on_by}, saved {_ago(record.updated_at)} ago"
     if summary.silent_worker:

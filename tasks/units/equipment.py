@@ -5,12 +5,11 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from domain.runs import Progress, RunKind
+from domain.runs import Progress
 from domain.verdicts import Provider
 from tasks.candidates import PlanTotals
 from tasks.media.workers import MediaWorkers
 from tasks.pacing.retry import RetryPolicy
-from tasks.pacing.shares import Priority
 from tasks.records.balance import Tally
 from tasks.records.earlier import EarlierAnswers, earlier_parts
 from tasks.records.home import Home
@@ -56,7 +55,6 @@ async def equipped(
 
         async def open_line(run: OpenRun, provider: Provider) -> Line:
             table = spec.asked[provider]
-            priority = Priority.BACKFILL if record.kind is RunKind.BACKFILL else Priority.AUDIT
             # First, for it may take a minute: a share of the cap would lie idle meanwhile.
             earlier = await _earlier_answers(stack, run, provider, bookkeeping)
             return Line(
@@ -67,7 +65,13 @@ async def equipped(
                 workers=workers,
                 detector=open_detector(provider, spec, session),
                 lane=await stack.enter_async_context(
-                    open_lane(provider, spec, run.deadline, priority, home.caps_path(record.run_id))
+                    open_lane(
+                        provider,
+                        spec,
+                        run.deadline,
+                        bookkeeping.priority,
+                        caps=home.caps_path(record.run_id),
+                    )
                 ),
                 policy=RetryPolicy(),
                 journal=journal,

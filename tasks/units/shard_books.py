@@ -13,6 +13,7 @@ from domain.errors import Stopped, UsageError
 from domain.runs import RunStatus, ShardStatus, Wanted
 from domain.verdicts import Provider
 from tasks.pacing.lane import Lane
+from tasks.pacing.shares import Priority
 from tasks.records import control, shard_record
 from tasks.records.balance import as_planned
 from tasks.records.home import Home
@@ -68,6 +69,8 @@ USUAL = Rhythm()
 
 class ShardBooks(Bookkeeping):
     """Of one shard: its record is the shard's, its parts have the shard's numbers; all hangs on a claim."""
+
+    priority = Priority.BACKFILL
 
     def __init__(self, attempt: ShardAttempt, claim: Claim, rhythm: Rhythm) -> None:
         self.numbers = numbers_of_shard(attempt.number, attempt.attempt)
