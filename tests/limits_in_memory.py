@@ -8,6 +8,7 @@ import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from domain.errors import ServerAway, UsageError
 from tasks.units.limits import TTL_S, Grant, Limit
@@ -36,9 +37,9 @@ class LimitsInMemory:
         """What a restart does to a server that keeps leases in memory: the slots stay taken."""
         self._leases.clear()
 
-    def set_slots(self, name: str, slots: int) -> None:
+    def change(self, name: str, **fields: Any) -> None:
         """As somebody does in Prefect's UI."""
-        self._limits[name] = replace(self._limits[name], slots=slots)
+        self._limits[name] = replace(self._limits[name], **fields)
 
     def taken(self, name: str) -> int:
         """Slots of a limit that are taken now."""
@@ -55,7 +56,7 @@ class LimitsInMemory:
 
     async def ensure(self, name: str, slots: int) -> Limit:
         await self._reply()
-        return self._limits.setdefault(name, Limit(uuid.uuid4(), name, slots, 0, is_active=True))
+        return self._limits.setdefault(name, Limit(uuid.uuid4(), name, slots, 0))
 
     async def delete(self, name: str) -> None:
         await self._reply()

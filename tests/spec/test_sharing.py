@@ -199,10 +199,10 @@ def test_a_cap_that_is_changed_at_the_server_is_followed_within_seconds() -> Non
         limits, left = LimitsInMemory(), list[float]()
         async with Process(limits, 5, Priority.AUDIT, left) as process:
             await asyncio.sleep(SOON_S)
-            limits.set_slots(NAMES.cap, 50)
+            limits.change(NAMES.cap, slots=50)
             await asyncio.sleep(SOON_S)
             assert (process.lane.cap_per_s, process.lane.share_per_s) == (50, 50)
-            limits.set_slots(NAMES.cap, 3)
+            limits.change(NAMES.cap, slots=3)
             await asyncio.sleep(4)
             lowered_at = asyncio.get_running_loop().time()
             await asyncio.sleep(SOON_S)
@@ -225,6 +225,36 @@ def test_the_servers_limit_holds_where_the_spec_says_something_else(
 
     told(story())
     assert sum("the spec 50" in each.getMessage() for each in caplog.records) == 1
+
+
+def test_a_limit_of_somebody_else_disturbs_nobody() -> None:
+    async def story() -> None:
+        limits = LimitsInMemory()
+        await limits.ensure("theirs", 5)
+        limits.change("theirs", decays=True, is_active=False)
+        async with Process(limits, 50, Priority.AUDIT, []) as process:
+            await asyncio.sleep(SOON_S)
+            assert process.lane.share_per_s == 50
+
+    told(story())
+
+
+def test_a_limit_that_is_switched_off_gives_nobody_more() -> None:
+    """Prefect grants slots of such a limit to everybody and counts none."""
+
+    async def story() -> None:
+        limits = LimitsInMemory()
+        await limits.ensure(NAMES.cap, 50)
+        limits.change(NAMES.cap, is_active=False)
+        async with Process(limits, 50, Priority.AUDIT, []) as process:
+            await asyncio.sleep(SOON_S)
+            assert process.lane.share_per_s == 0
+            assert "switched off" in (process.lane.trouble or "")
+            limits.change(NAMES.cap, is_active=True)
+            await asyncio.sleep(SOON_S)
+            assert process.lane.share_per_s == 50
+
+    told(story())
 
 
 def test_a_settled_lane_asks_the_server_little() -> None:
