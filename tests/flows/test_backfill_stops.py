@@ -90,7 +90,7 @@ def cancelled_and_given_up(
         cancel(facesweep.environment["PREFECT_API_URL"])
         ended = coordinator.ended(150)
     stopped = {"states": states(home), "record": verdict_rows.records(home)[0]}
-    given_up = facesweep.run("abandon", home, "--run-id", "r1", timeout_s=150)
+    given_up = facesweep.run("abandon", home, "--run-id", "cancelled", timeout_s=150)
     return {
         "ended": ended.as_json(),
         "stopped": stopped,
@@ -98,6 +98,15 @@ def cancelled_and_given_up(
         "record": verdict_rows.records(home)[0],
         "rows": len(verdict_rows.rows(home)),
         "again": facesweep.run("pause", home).as_json(),
+        "elsewhere": facesweep.run(
+            "backfill",
+            spec(facesweep, emulators, "elsewhere"),
+            "--yes",
+            "--run-id",
+            "cancelled",
+            "--deployment",
+            workers.deployment,
+        ).as_json(),
     }
 
 
@@ -131,7 +140,7 @@ def spec(facesweep: Facesweep, emulators: RunningEmulators, name: str, **tables:
 def begin(
     facesweep: Facesweep, emulators: RunningEmulators, workers: Pool, name: str, **tables: dict[str, Any]
 ) -> Any:
-    arguments = ("--yes", "--run-id", "r1", "--shard-minutes", "0.01", "--deployment", workers.deployment)
+    arguments = ("--yes", "--run-id", name, "--shard-minutes", "0.01", "--deployment", workers.deployment)
     return facesweep.start("backfill", spec(facesweep, emulators, name, **tables), *arguments)
 
 
@@ -141,7 +150,7 @@ def calls(emulators: RunningEmulators) -> int:
 
 def states(home: Path) -> list[str]:
     """What the shards' records say."""
-    paths = sorted(home.glob("runs/r1/shards/*.json"))
+    paths = sorted(home.glob("runs/*/shards/*.json"))
     return [json.loads(path.read_text())["status"] for path in paths]
 
 
@@ -220,6 +229,13 @@ def test_a_backfill_that_is_given_up_keeps_what_it_settled(stops: Telling):
     assert books["outcomes"]["scored"] == cancelled["rows"] > 0
     assert books["balanced"]
     assert cancelled["again"]["status"] == 2
+
+
+def test_an_id_that_another_home_s_backfill_has_is_refused(stops: Telling):
+    elsewhere = stops["cancelled"]["elsewhere"]
+
+    assert elsewhere["status"] == 2
+    assert "choose another --run-id" in elsewhere["err"]
 
 
 def test_workers_keep_a_budget_together_and_a_larger_one_goes_on(stops: Telling):
