@@ -17,9 +17,9 @@ from tests.flows.once import Telling, told_once
 from tests.flows.patience import until
 from tests.flows.workers import Pool, pool
 
-OBJECTS = 420
-QPS = 20
-CALLS = 230  # of the budgeted one
+OBJECTS = 240
+QPS = 10
+CALLS = 130  # of the budgeted one
 PATIENCE_S = 120
 
 
@@ -58,10 +58,10 @@ def killed_and_resumed(facesweep: Facesweep, emulators: RunningEmulators, worker
         until(lambda: coordinator.err, lambda said: "no worker" in said, PATIENCE_S)
         said_without_workers = coordinator.err
         workers.start(2)
-        until(lambda: calls(emulators), lambda seen: seen >= 40, PATIENCE_S)
+        until(lambda: calls(emulators), lambda seen: seen >= 20, PATIENCE_S)
         coordinator.signal(signal.SIGKILL)
         at_kill = calls(emulators)
-        until(lambda: calls(emulators), lambda seen: seen >= at_kill + 20, PATIENCE_S)
+        until(lambda: calls(emulators), lambda seen: seen >= at_kill + 10, PATIENCE_S)
     paused = facesweep.run("pause", home, timeout_s=150)
     at_pause = {"calls": calls(emulators), "rows": len(verdict_rows.rows(home)), "states": states(home)}
     resumed = facesweep.run("resume", home, timeout_s=300)
