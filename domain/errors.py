@@ -3,6 +3,7 @@
     FacesweepError
     ├── UsageError            the command or the spec is wrong: fix it and call again        exit 2
     ├── HomeBusy              another process works on this run or home: wait for it         exit 2
+    ├── ServerAway            Prefect's server gives no usable reply: what can wait, waits    exit 1
     ├── Stopped               somebody asked the run to stop; its questions stay pending      exit 130
     ├── BudgetSpent           no further call may leave: a larger budget goes on             exit 4
     ├── Tripped               most questions fail or are refused: mend the cause, resume     exit 1
@@ -31,6 +32,17 @@ class UsageError(FacesweepError):
 
 class HomeBusy(FacesweepError):
     """Another living process holds the run, or compacts the home."""
+
+
+class ServerAway(FacesweepError):
+    """Prefect's server cannot be reached, or its reply is of no use; `status` is the reply's, 0 without one."""
+
+    def __init__(self, sentence: str, status: int = 0) -> None:
+        super().__init__(sentence, status)
+        self.sentence, self.status = sentence, status
+
+    def __str__(self) -> str:
+        return self.sentence
 
 
 class Stopped(FacesweepError):

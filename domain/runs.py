@@ -44,6 +44,33 @@ class RunStatus(StrEnum):
         return self.is_over or self is RunStatus.OUT_OF_BUDGET
 
 
+class RunKind(StrEnum):
+    """Who asks a run's questions."""
+
+    AUDIT = "audit"  # one process, all of them
+    BACKFILL = "backfill"  # many processes, a shard each
+
+
+class ShardStatus(StrEnum):
+    """Where one shard of a backfill stands; a shard without a record was never begun."""
+
+    WORKING = "working"  # or its process is gone: then its record is stale
+    DONE = "done"  # every question has its final row, published: final
+    INTERRUPTED = "interrupted"  # asked to stop, paused, cancelled, or its claim was lost
+    DENIED = "denied"  # the provider's account or the store refuses
+    OUT_OF_BUDGET = "out_of_budget"  # its allowance is spent, or the budget's `until` is over
+    TRIPPED = "tripped"  # most questions failed or were refused
+    BROKEN = "broken"  # an error of facesweep or its machine
+
+
+class Wanted(StrEnum):
+    """What people want of a backfill."""
+
+    RUN = "run"
+    PAUSE = "pause"  # no further call leaves; it goes on when `run` is wanted again
+    CANCEL = "cancel"  # no further call leaves, for good
+
+
 @dataclass(frozen=True, slots=True)
 class Shard:
     """A slice of a run's questions for one provider: the unit of work, of retry and of display."""
@@ -106,6 +133,22 @@ class ProviderProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class ShardCounts:
+    """How many shards of a backfill are where."""
+
+    total: int
+    done: int
+    working: int  # a worker has them
+    waiting: int  # for a worker
+
+    def __str__(self) -> str:
+        return (
+            f"{self.done:,} of {self.total:,} shards done, {self.working:,} at work, "
+            f"{self.waiting:,} waiting for a worker"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Where a run stands, for people who watch."""
 
@@ -113,7 +156,8 @@ class Progress:
     listed: int = 0
     providers: tuple[ProviderProgress, ...] = ()
     spending: Spending | None = None  # None where nothing bounds the run
-    trouble: str | None = None  # why answers cannot be published just now; the journal keeps them
+    trouble: str | None = None  # what somebody should look at, such as answers that cannot be published now
+    shards: ShardCounts | None = None  # of a backfill, as seen by its coordinator
     audit: str = ""  # these three once there is a run
     run_id: str = ""
     kind: str = "audit"  # audit | backfill (the whole of it) | shard (one process's part of a backfill)

@@ -36,8 +36,9 @@ PROGRESS_EVERY_S = 5.0
 """An update costs the server about 11 ms: often enough to watch, too seldom to be felt."""
 
 
-async def name_flow_run(name: str) -> None:
-    """Name the flow run that this happens in, once it is known what it works on."""
+async def name_flow_run(audit: str, run_id: str, *what: str) -> None:
+    """Name the flow run that this happens in, once it is known which run it works on, and at what of it."""
+    name = " · ".join((audit, run_id, *what))
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console
 
@@ -19,7 +20,27 @@ from tasks.units.watching import stoppable, watching
 Sweep = Callable[[], Awaitable[str | None]]
 
 
-async def attend(sweep: Sweep, console: Console, *, is_approved: bool) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """What somebody who presses Ctrl-C is told."""
+
+    stopping: str
+    stopped: str | None = None  # None: what the flow itself says
+
+
+ENDS_HERE = Manners(
+    "stopping: waiting for the calls on the way (once more: stop at once)",
+    "interrupted: what has an answer is safe; `facesweep resume` goes on",
+)
+"""Whoever asks the questions is this process."""
+
+GOES_ON_ELSEWHERE = Manners("leaving: shards at work go on without this process")
+"""Other processes ask them: this one only looks on."""
+
+
+async def attend(
+    sweep: Sweep, console: Console, *, is_approved: bool, manners: Manners = ENDS_HERE
+) -> str | None:
     """Run a flow to its end, drawing its progress; what the flow returns.
 
     Unless `is_approved`, whoever sits at the terminal is asked before a plan becomes a run. The first Ctrl-C
@@ -41,14 +62,14 @@ async def attend(sweep: Sweep, console: Console, *, is_approved: bool) -> str | 
             return True
 
         display.update(Progress("starting Prefect"))
-        with watching(display.update), approving(approve), _signals_heard(flow, display, console):
+        with watching(display.update), approving(approve), _signals_heard(flow, display, console, manners):
             try:
                 async with some_server():
                     return await asyncio.to_thread(flow.run)
             except asyncio.CancelledError:
-                raise Stopped(_stopped_sentence(display)) from None
-            except Stopped:
-                raise Stopped(_stopped_sentence(display)) from None
+                raise Stopped(_stopped_sentence(display, manners.stopped or manners.stopping)) from None
+            except Stopped as stop:
+                raise Stopped(_stopped_sentence(display, manners.stopped or str(stop))) from None
 
 
 class _FlowThread:
@@ -90,7 +111,9 @@ class _FlowThread:
 
 
 @contextmanager
-def _signals_heard(flow: _FlowThread, display: ProgressDisplay, console: Console) -> Iterator[None]:
+def _signals_heard(
+    flow: _FlowThread, display: ProgressDisplay, console: Console, manners: Manners
+) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     main = asyncio.current_task()
     heard = 0
@@ -99,7 +122,7 @@ def _signals_heard(flow: _FlowThread, display: ProgressDisplay, console: Console
         nonlocal heard
         heard += 1
         if heard == 1 and flow.is_running and display.is_asking:
-            console.print("stopping: waiting for the calls on the way (once more: stop at once)")
+            console.print(manners.stopping)
             flow.stop()
         elif flow.is_running:
             flow.cancel()
@@ -128,7 +151,5 @@ async def _confirmed(console: Console) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _stopped_sentence(display: ProgressDisplay) -> str:
-    if display.is_asking:
-        return "interrupted: what has an answer is safe; `facesweep resume` goes on"
-    return "interrupted before anything was asked"
+def _stopped_sentence(display: ProgressDisplay, sentence: str) -> str:
+    return sentence if display.is_asking else "interrupted before anything was asked"

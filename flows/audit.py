@@ -9,8 +9,11 @@ from pathlib import Path
 from prefect import flow
 
 from domain.budgets import Budget
+from domain.runs import RunKind
 from domain.verdicts import Outcome
 from flows.artifacts import name_flow_run, showing_end, showing_progress
+from flows.backfill import coordinate, stop_shards
+from tasks.units.backfill.lifetime import Place
 from tasks.units.books import run_of
 from tasks.units.draft import Draft, draft_audit, draft_retry, is_approved
 from tasks.units.events import say
@@ -36,11 +39,16 @@ async def audit(
     """
     found = open_audit(Path(spec_path))
     async with draft_audit(found.home, found.spec, run_id, limit, reask) as draft:
-        await _name(draft.spec.audit.name, draft.run_id)
+        await name_flow_run(draft.spec.audit.name, draft.run_id)
         return await _plan_and_go_on(draft)
 
 
-@flow(name="resume", flow_run_name="resume in {home_url}", persist_result=False)
+@flow(
+    name="resume",
+    flow_run_name="resume in {home_url}",
+    persist_result=False,
+    on_cancellation=[stop_shards],
+)
 async def resume(
     home_url: str,
     run_id: str | None = None,
@@ -50,7 +58,7 @@ async def resume(
     money: float | None = None,
     until: datetime | None = None,
 ) -> str:
-    """Go on with an unfinished run of a home, the newest where none is named.
+    """Go on with an unfinished run of a home, the newest where none is named; a backfill is coordinated.
 
     `calls`, `money` and `until` are new bounds of its budget, over the whole run; None leaves one as it is.
 
@@ -58,7 +66,11 @@ async def resume(
     """
     home = open_home(home_url, home_endpoint_url, home_region)
     found = run_of(home, run_id, unfinished=True)
-    await _name(found.audit, found.run_id, "resumed")
+    what = ["backfill"] if found.kind is RunKind.BACKFILL else []
+    await name_flow_run(found.audit, found.run_id, *what, "resumed")
+    if found.kind is RunKind.BACKFILL:
+        place = Place(home_url, home_endpoint_url, home_region)
+        return await coordinate(home, found.run_id, place, Budget(calls, money, until))
     return await _go_on(home, found.run_id, Budget(calls, money, until))
 
 
@@ -81,7 +93,7 @@ async def retry(
     async with draft_retry(home, earlier, [Outcome(each) for each in outcomes]) as draft:
         if not draft.totals.shards:
             return None
-        await _name(draft.spec.audit.name, draft.run_id, f"retry of {earlier}")
+        await name_flow_run(draft.spec.audit.name, draft.run_id, f"retry of {earlier}")
         return await _plan_and_go_on(draft)
 
 
@@ -90,11 +102,6 @@ async def _plan_and_go_on(draft: Draft) -> str | None:
         return None
     await plan_run(draft)
     return await _go_on(draft.home, draft.run_id)
-
-
-async def _name(audit: str, run_id: str, what: str = "") -> None:
-    """A flow run's name before its id is known says what it was called with."""
-    await name_flow_run(" · ".join(filter(None, (audit, run_id, what))))
 
 
 async def _go_on(home: Home, run_id: str, given: Budget = AS_IT_IS) -> str:

@@ -18,7 +18,7 @@ from domain.errors import (
     Tripped,
     UsageError,
 )
-from flows.commands import audits, books, checks, demo, upkeep
+from flows.commands import audits, backfills, books, checks, demo, upkeep
 from flows.options import Verbs
 
 DONE, FAILED_LEFT, WRONG_USE, DENIED, OUT_OF_BUDGET, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "--version", action="version", version=f"facesweep {importlib.metadata.version('facesweep')}"
     )
     verbs = Verbs(parser)
-    for commands in (demo, audits, books, upkeep, checks):
+    for commands in (demo, audits, backfills, books, upkeep, checks):
         commands.register(verbs)
     return parser
 

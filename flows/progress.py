@@ -82,7 +82,7 @@ def _plain(progress: Progress) -> list[str]:
         f"{_left(each)} left{_spent(each)}"
         for each in progress.providers
     ]
-    return [*lines, *_budget_left(progress)]
+    return [*lines, *_shards(progress), *_budget_left(progress)]
 
 
 def _drawn(progress: Progress) -> RenderableType:
@@ -99,8 +99,12 @@ def _drawn(progress: Progress) -> RenderableType:
         )
         table.add_row("", Text(_counts(each), style="dim"), "", f"{each.throttled:,} throttled", "")
     trouble = [Text(progress.trouble, style="yellow")] if progress.trouble else []
-    below = [Text(line, style="dim") for line in _budget_left(progress)]
+    below = [Text(line, style="dim") for line in (*_shards(progress), *_budget_left(progress))]
     return Group(Text(progress.phase, style="dim"), table, *below, *trouble)
+
+
+def _shards(progress: Progress) -> list[str]:
+    return [] if progress.shards is None else [str(progress.shards)]
 
 
 def _budget_left(progress: Progress) -> list[str]:

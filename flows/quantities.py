@@ -41,6 +41,13 @@ def money(text: str) -> float:
     return float(text)
 
 
+def minutes(text: str) -> float:
+    """`30`, or `0.5`."""
+    if not re.fullmatch(r"\d+(?:\.\d+)?", text) or not 0 < float(text) <= 24 * 60:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes over 0 and up to 1440")
+    return float(text)
+
+
 def moment(text: str) -> datetime:
     """`09:00`, the next time this machine's clock says so, or an ISO time with its zone."""
     try:

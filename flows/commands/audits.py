@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domain.errors import BudgetSpent, Denied, StoreDenied, Tripped, UsageError
+from domain.runs import RunKind
 from domain.verdicts import Outcome
 from flows import quantities
 from flows.consoles import ERR, OUT
@@ -30,7 +31,7 @@ from flows.options import (
 )
 
 if TYPE_CHECKING:
-    from flows.attendance import Sweep
+    from flows.attendance import Manners, Sweep
     from tasks.units.draft import Draft
     from tasks.units.opening import Home
 
@@ -44,16 +45,16 @@ def register(verbs: Verbs) -> None:
     """Make these commands known."""
     plan_ = verbs.add("plan", plan, "list and plan, asking nobody", "facesweep plan kyc.toml --limit 1000")
     add_spec(plan_)
-    _add_limit(plan_)
-    _add_reask(plan_)
+    add_limit(plan_)
+    add_reask(plan_)
     _add_outlook(plan_)
 
     audit_ = verbs.add(
         "audit", audit, "plan an audit, show the plan, run it", "facesweep audit kyc.toml --yes"
     )
     add_spec(audit_)
-    _add_limit(audit_)
-    _add_reask(audit_)
+    add_limit(audit_)
+    add_reask(audit_)
     audit_.add_argument(
         "--run-id", type=run_id, help="the run's id (default: the time and some random digits)"
     )
@@ -161,9 +162,17 @@ async def audit(options: argparse.Namespace) -> int:
 
 
 async def resume(options: argparse.Namespace) -> int:
-    """Go on with an unfinished run."""
-    _quiet_prefect()
+    """Go on with an unfinished run; a backfill is coordinated from here."""
+    quiet()
     from flows import audit as flows
+    from flows.attendance import ENDS_HERE, GOES_ON_ELSEWHERE
+    from tasks.units.backfill.dispatch import require_server
+    from tasks.units.books import run_of
+
+    home = home_of(options)
+    is_backfill = run_of(home, options.run_id, unfinished=True).kind is RunKind.BACKFILL
+    if is_backfill:
+        require_server()
 
     async def go_on() -> str:
         return await flows.resume(
@@ -176,12 +185,13 @@ async def resume(options: argparse.Namespace) -> int:
             options.until,
         )
 
-    return await _attended(go_on, home_of(options), is_approved=True, metrics_port=options.metrics_port)
+    manners = GOES_ON_ELSEWHERE if is_backfill else ENDS_HERE
+    return await attended(go_on, home, is_approved=True, manners=manners, metrics_port=options.metrics_port)
 
 
 async def retry(options: argparse.Namespace) -> int:
     """Ask again what ended in the given outcomes."""
-    _quiet_prefect()
+    quiet()
     from flows import audit as flows
 
     async def ask_again() -> str | None:
@@ -193,16 +203,20 @@ async def retry(options: argparse.Namespace) -> int:
             options.home_region,
         )
 
-    return await _attended(
+    return await attended(
         ask_again, home_of(options), is_approved=options.yes, metrics_port=options.metrics_port
     )
 
 
 async def abandon(options: argparse.Namespace) -> int:
-    """Give up an unfinished run."""
+    """Give up an unfinished run; a backfill's shards are asked to stop, and waited for."""
+    from tasks.units.backfill.stopping import give_up
+    from tasks.units.books import run_of
     from tasks.units.lifetime import abandon_run
 
-    record = await abandon_run(home_of(options), options.run_id)
+    home = home_of(options)
+    is_backfill = run_of(home, options.run_id).kind is RunKind.BACKFILL
+    record = await (give_up if is_backfill else abandon_run)(home, options.run_id)
     OUT.print(f"run {record.run_id} is given up; what it settled is published", highlight=False)
     return 0
 
@@ -216,21 +230,26 @@ async def run_audit(
     is_approved: bool,
     metrics_port: str | None = None,
 ) -> int:
-    _quiet_prefect()
+    quiet()
     from flows import audit as flows
     from tasks.units.opening import open_audit
 
     async def sweep() -> str | None:
         return await flows.audit(str(spec), run_id, limit, reask)
 
-    return await _attended(sweep, open_audit(spec).home, is_approved=is_approved, metrics_port=metrics_port)
+    return await attended(sweep, open_audit(spec).home, is_approved=is_approved, metrics_port=metrics_port)
 
 
-async def _attended(
-    sweep: "Sweep", home: "Home", *, is_approved: bool, metrics_port: str | None = None
+async def attended(
+    sweep: "Sweep",
+    home: "Home",
+    *,
+    is_approved: bool,
+    manners: "Manners | None" = None,
+    metrics_port: str | None = None,
 ) -> int:
     """Run a flow with somebody watching, then show what it found; 1 if questions failed, else 0."""
-    from flows.attendance import attend
+    from flows.attendance import ENDS_HERE, attend
     from flows.terminal import show_summary
     from tasks.units.books import summary_of
 
@@ -240,7 +259,7 @@ async def _attended(
         )
     try:
         with _metrics_at(metrics_port):
-            run_id = await attend(sweep, ERR, is_approved=is_approved)
+            run_id = await attend(sweep, ERR, is_approved=is_approved, manners=manners or ENDS_HERE)
     except (BudgetSpent, Denied, StoreDenied, Tripped):
         show_summary(OUT, summary_of(home))
         raise
@@ -265,14 +284,14 @@ def _metrics_at(port: str | None) -> Iterator[None]:
         yield
 
 
-def _quiet_prefect() -> None:
+def quiet() -> None:
     """Before Prefect is imported: it reads its settings then."""
     from tasks.units.opening import quiet_prefect
 
     quiet_prefect()
 
 
-def _add_limit(parser: argparse.ArgumentParser) -> None:
+def add_limit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit", type=count, metavar="N", help="ask about N objects at most, chosen at random"
     )
@@ -307,7 +326,7 @@ def _add_outlook(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_reask(parser: argparse.ArgumentParser) -> None:
+def add_reask(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reask",
         type=_reason,

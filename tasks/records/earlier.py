@@ -12,34 +12,43 @@ from typing import Self
 from domain.verdicts import Provider, Verdict
 from tasks.records.content_index import ContentIndex
 from tasks.records.home import Home, HomeUnwritable
-from tasks.records.parts_in_force import part_name, parts_in_force
+from tasks.records.part_numbers import ANY_NUMBER, PartNumbers
+from tasks.records.parts_in_force import PartName, part_name, parts_in_force
 from tasks.records.unpacked import Unpacked
 
 
-def earlier_parts(home: Home, provider: Provider, run_id: str) -> list[Path]:
-    """The parts of the provider's verdicts in runs other than this one, on this machine."""
+def earlier_parts(home: Home, provider: Provider, run_id: str, own: PartNumbers = ANY_NUMBER) -> list[Path]:
+    """The parts of the provider's verdicts in runs other than this one, on this machine.
+
+    Of this run those are among them that have no number of its `own`: other shards published them.
+    """
     home.refresh(f"verdicts/provider={provider}")
     named = [(name, part_name(name)) for name in parts_in_force(home)]
     return [
         home.path(name)
         for name, part in named
-        if part is not None and part.provider == provider and part.run_id != run_id
+        if part is not None and part.provider == provider and not _is_own(part, run_id, own)
     ]
+
+
+def _is_own(part: PartName, run_id: str, own: PartNumbers) -> bool:
+    return part.run_id == run_id and (part.number is None or own.holds(part.number))
 
 
 class EarlierAnswers:
     """What one provider said in the earlier runs, for whoever has the same bytes; an async context manager.
 
-    Entering indexes the parts of the other runs. What it makes lies in a staging folder of the home and
-    hangs on nothing else than the parts: it goes when the block is left, or with the next staging of the
-    home after a kill -9. Memory does not grow with the number of verdicts.
+    Entering indexes the parts of the other runs, and those that other shards of this one have published so
+    far: all but those of the run whose numbers are its `own`. What it makes lies in a staging folder of the
+    home and hangs on nothing else than the parts: it goes when the block is left, or with the next staging
+    of the home after a kill -9. Memory does not grow with the number of verdicts.
 
     Raises:
         PartDamaged: on entering: a part cannot be read.  HomeUnwritable: there is no room for the index.
     """
 
-    def __init__(self, home: Home, provider: Provider, run_id: str) -> None:
-        self._home, self._provider, self._run_id = home, provider, run_id
+    def __init__(self, home: Home, provider: Provider, run_id: str, own: PartNumbers = ANY_NUMBER) -> None:
+        self._home, self._provider, self._run_id, self._own = home, provider, run_id, own
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="earlier-answers")
         self._open = ExitStack()
         self._is_given_up = False
@@ -87,7 +96,7 @@ class EarlierAnswers:
         """An index of the parts there are now."""
         while True:
             folder = Path(tempfile.mkdtemp(prefix="index-", dir=self._folder))
-            parts = earlier_parts(self._home, self._provider, self._run_id)
+            parts = earlier_parts(self._home, self._provider, self._run_id, self._own)
             try:
                 index = ContentIndex.build(parts, folder, self._go_on)
             except FileNotFoundError:

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
@@ -19,6 +19,7 @@ from typing import Any, Protocol, Self
 
 from domain.errors import UsageError
 from domain.runs import RUN_ID
+from domain.verdicts import Provider
 from tasks.records.durable import put_in_place, sync_folder
 from tasks.records.staging import claim_folder
 
@@ -93,6 +94,27 @@ class Home:
     def lock_path(self, run_id: str) -> Path:
         """The file of the run's `RunLock`, beside its journal."""
         return self.root / JOURNAL / f"{_run(run_id)}.lock"
+
+    def shard_journal_path(self, run_id: str, provider: Provider, number: int) -> Path:
+        """The journal of one shard of a backfill, on the machine that works on it.
+
+        Raises:
+            UsageError: not a run id.
+        """
+        return self.root / JOURNAL / f"{_run(run_id)}.{provider}-{number}.sqlite"
+
+    def shard_lock_path(self, run_id: str, provider: Provider, number: int) -> Path:
+        """The file of the lock of whoever works on the shard here, beside its journal."""
+        return self.shard_journal_path(run_id, provider, number).with_suffix(".lock")
+
+    def shard_journals(self, run_id: str) -> dict[tuple[Provider, int], Path]:
+        """The journals of a backfill's shards that this machine worked on, by provider and number."""
+        found = {}
+        for path in sorted((self.root / JOURNAL).glob(f"{_run(run_id)}.*.sqlite")):
+            provider, _, number = path.stem.removeprefix(f"{run_id}.").partition("-")
+            if provider in tuple(Provider) and number.isdecimal():
+                found[Provider(provider), int(number)] = path
+        return found
 
     @property
     def beginning_lock_path(self) -> Path:
@@ -217,10 +239,11 @@ class Home:
             raise UsageError(f"there is no {relative} in the home {self.root}")
         return document
 
-    def find_json(self, relative: str) -> Any | None:
+    def find_json(self, relative: str, is_final: Callable[[Any], bool] = lambda _: False) -> Any | None:
         """The document, as `read_json` gives it; None where there is none.
 
-        Never the mirror's copy: another process may be about to put an older one there.
+        Never the mirror's copy: another process may be about to put an older one there. But a copy that
+        `is_final` will never change, and is fetched once.
 
         Raises:
             UsageError: it is not JSON, or cannot be read; names the path.
@@ -229,9 +252,14 @@ class Home:
         try:
             if self._blobs is None:
                 return json.loads(path.read_bytes())
+            if path.is_file() and is_final(document := json.loads(path.read_bytes())):
+                return document
             with self.staging() as folder:
                 self._blobs.get_file(self._prefix + relative, folder / "fetched")
-                return json.loads((folder / "fetched").read_bytes())
+                document = json.loads((folder / "fetched").read_bytes())
+                if is_final(document):
+                    put_in_place(folder / "fetched", path)
+                return document
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
@@ -258,10 +286,16 @@ class Home:
         for relative in here - there.keys():
             self.path(relative).unlink(missing_ok=True)
 
-    def names(self, prefix: str) -> list[str]:
-        """Relative paths of the files under the folder `prefix`, sorted; the bucket's where there is one."""
+    def names(self, prefix: str, beginning: str = "") -> list[str]:
+        """Relative paths of the files under the folder `prefix`, sorted; the bucket's where there is one.
+
+        With a `beginning`, of those right in the folder whose names begin so: no others are listed.
+        """
         if self._blobs is not None:
-            return sorted(relative for relative, _ in self._remote(prefix))
+            return sorted(relative for relative, _ in self._remote(prefix, beginning))
+        if beginning:
+            found = self.path(prefix).glob(f"{beginning}*")
+            return sorted(self._relative(each) for each in found if each.is_file())
         return sorted(self._names_here(prefix))
 
     def paths(self, pattern: str) -> list[Path]:
@@ -282,13 +316,19 @@ class Home:
         top = self.path(prefix)
         return {self._relative(each) for each in (top, *top.rglob("*")) if each.is_file()}
 
-    def _remote(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """Path and size of the bucket's file at `prefix`, or of those in the folder of that name."""
+    def _remote(self, prefix: str, beginning: str = "") -> Iterator[tuple[str, int]]:
+        """Path and size of the bucket's file at `prefix`, or of those in the folder of that name.
+
+        With a `beginning`, of those right in the folder whose names begin so.
+        """
         wanted = _parts_of(prefix)
         if self._blobs is None:
             return
-        for key, size_bytes in self._blobs.list_keys(self._prefix + "/".join(wanted)):
+        top = self._prefix + "/".join((*wanted, beginning) if beginning else wanted)
+        for key, size_bytes in self._blobs.list_keys(top):
             relative = key.removeprefix(self._prefix)
+            if beginning and "/" in key[len(top) :]:
+                continue
             with contextlib.suppress(UsageError):  # somebody else's object under our prefix
                 if _parts_of(relative)[: len(wanted)] == wanted:
                     yield relative, size_bytes

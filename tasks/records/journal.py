@@ -7,7 +7,7 @@ write reads for them.
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -276,6 +276,10 @@ class Journal:
         """Numbers of the parts this journal assigned or took over."""
         return await self._read(partial(queries.known_parts, provider=provider))
 
+    async def written_parts(self, provider: Provider) -> set[int]:
+        """Numbers of the parts this journal assigned itself."""
+        return await self._read(partial(queries.written_parts, provider=provider))
+
     async def assign_part(
         self, provider: Provider, *, max_rows: int, min_rows: int = 1, above: int = 0
     ) -> Part | None:
@@ -293,6 +297,10 @@ class Journal:
         """The bodies that published parts hold are gone; identities and outcomes stay."""
         while await self._commits.put(lambda ledger: ledger.prune(provider, PRUNED_AT_ONCE)):
             pass
+
+    async def take_back_part(self, provider: Provider, there: Collection[int]) -> None:
+        """A part that is assigned and not `there` is assigned no more: another journal has gone on."""
+        await self._commits.put(lambda ledger: ledger.take_back_part(provider, there))
 
     async def restore(self, provider: Provider, number: int, rows: Sequence[PublishedRow]) -> int:
         """Take over rows of a published part this journal does not know; how many were new."""

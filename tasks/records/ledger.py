@@ -5,15 +5,16 @@ A `Ledger` is driven by one thread. Every method but `commit` runs inside the tr
 """
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from domain.budgets import Budget
 from domain.errors import BudgetSpent, FacesweepError
-from domain.verdicts import Outcome, Provider
+from domain.verdicts import Billed, Outcome, Provider
 from tasks.records.allowance import MoneyOnTheWay, Spent
 from tasks.records.calls import Calls
+from tasks.records.encoding import from_bytes
 from tasks.records.layout import open_writer, refusal
 
 
@@ -181,16 +182,32 @@ class Ledger:
             (provider, provider, max_rows),
         ).rowcount
 
+    def take_back_part(self, provider: Provider, there: Collection[int]) -> None:
+        """A part that was assigned and is not among those `there` is assigned no more.
+
+        Only where another journal has gone on with the questions since: its rows come first.
+        """
+        marks = ",".join(map(str, there))
+        self._sql.execute(
+            f"DELETE FROM parts WHERE provider = ? AND NOT published AND number NOT IN ({marks})",  # noqa: S608
+            (provider,),
+        )
+
     def restore(self, provider: Provider, number: int, rows: Sequence[PublishedRow]) -> int:
-        """Take over the rows of a published part this ledger does not know; how many were new."""
+        """Take over the rows of a published part this ledger does not know; how many were new.
+
+        A question that was answered here too, and its answer never published, was asked twice: what is
+        published is its answer, and both calls count.
+        """
         new = 0
         for row in rows:
-            if not self._sql.execute(
+            is_new = self._sql.execute(
                 "INSERT INTO answers VALUES (?, ?, ?, NULL, ?) ON CONFLICT DO NOTHING",
                 (row.question, provider, row.outcome, number),
-            ).rowcount:
+            ).rowcount
+            if not is_new and not self._withdraw_answer(provider, row, number):
                 continue
-            new += 1
+            new += is_new
             self.calls.allowance.add(provider, row.spent)
             self._book(provider, row.outcome, row.billed, row.spent, row.throttled, row.cost)
             if row.content is not None and row.outcome in (Outcome.SCORED, Outcome.REFUSED):
@@ -206,6 +223,27 @@ class Ledger:
             "INSERT INTO parts VALUES (?, ?, 0, 0, ?, 1) ON CONFLICT DO NOTHING",
             (provider, number, row_count),
         )
+
+    def _withdraw_answer(self, provider: Provider, row: PublishedRow, number: int) -> bool:
+        """The question's answer is the published one, in the place of one here that no part holds, if any."""
+        found = self._sql.execute(
+            "SELECT seq, outcome, body FROM answers JOIN bodies USING (seq) WHERE question = ? AND seq > "
+            "(SELECT coalesce(max(last_seq), 0) FROM parts WHERE parts.provider = ?)",
+            (row.question, provider),
+        ).fetchone()
+        if found is None:
+            return False
+        seq, outcome, body = found
+        self._sql.execute(
+            "UPDATE books SET questions = questions - 1 WHERE provider = ? AND outcome = ? AND billed = ?",
+            (provider, outcome, Billed(from_bytes(body).billed)),
+        )
+        self._sql.execute("DELETE FROM bodies WHERE seq = ?", (seq,))
+        self._sql.execute(
+            "UPDATE answers SET outcome = ?, seq = NULL, part = ? WHERE question = ?",
+            (row.outcome, number, row.question),
+        )
+        return True
 
     def _book(
         self,

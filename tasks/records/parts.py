@@ -7,8 +7,7 @@ same bytes and the same name: no duplicate, no gap.
 
 import asyncio
 import contextlib
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from tasks.records.home import Home
 from tasks.records.journal import Journal, JournalFailed
 from tasks.records.layout import open_reader
 from tasks.records.ledger import Part, PublishedRow, part_path
+from tasks.records.part_numbers import ANY_NUMBER, PartNumbers, numbers_in
 from tasks.records.queries import PublishedIn, rows_of
 from tasks.records.schema import VERDICTS, table_of, verdict_of
 
@@ -32,7 +32,6 @@ from tasks.records.schema import VERDICTS, table_of, verdict_of
 ROWS_PER_PART = 50_000
 ROWS_PER_GROUP = 50_000
 
-_PART_NAME = re.compile(r"part-(\d{5,})\.parquet")
 _RESTORED = ["question_id", "outcome", "content_sha256", "attempts", "throttled", "billed", "cost"]
 
 
@@ -66,23 +65,32 @@ async def publish(
     *,
     max_rows: int = ROWS_PER_PART,
     min_rows: int = 1,
+    numbers: PartNumbers = ANY_NUMBER,
     executor: Executor | None = None,
     at_step: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:
     """Publish what is settled, in parts of at most `max_rows`, while at least `min_rows` are left.
 
-    A part left unfinished by an earlier process is finished first, whatever its size. `executor`
-    is where parts are written; the default threads if None. `at_step` is told `assigned`,
-    `written`, `adopted`, `marked` and `pruned`, for each part.
+    A part left unfinished by an earlier process is finished first, whatever its size. `numbers` are those
+    its parts may have. `executor` is where parts are written; the default threads if None. `at_step` is
+    told `assigned`, `written`, `adopted`, `marked` and `pruned`, for each part; what it raises ends the
+    publishing, and the part is finished next time.
 
     Raises:
         HomeUnwritable: the part stays assigned and is finished next time.  JournalFailed.
+        FacesweepError: the numbers are used up; names the run.
     """
     loop = asyncio.get_running_loop()
     await journal.prune(provider)
-    above = max(await asyncio.to_thread(_numbers_in, home, journal.run_id, provider), default=0)
+    there = await asyncio.to_thread(numbers_in, home, journal.run_id, provider, numbers)
+    above = numbers.above(there, await journal.written_parts(provider))
     published = []
     while part := await journal.assign_part(provider, max_rows=max_rows, min_rows=min_rows, above=above):
+        if not numbers.holds(part.number):
+            raise FacesweepError(
+                f"{part.relative_path} is beyond the last number of its shard's parts, {numbers.last}: its "
+                "answers stay in the journal"
+            )
         at_step("assigned")
         with home.staging() as folder:
             staged = folder / "part.parquet"
@@ -115,20 +123,28 @@ async def answer_of(journal: Journal, home: Home, question_id: str) -> Verdict |
     return found
 
 
-async def restore(journal: Journal, home: Home) -> int:
+async def restore(
+    journal: Journal,
+    home: Home,
+    providers: Iterable[Provider] = tuple(Provider),
+    numbers: PartNumbers = ANY_NUMBER,
+) -> int:
     """Take over parts of this run that the journal does not know; how many questions they settle.
 
     For a run that goes on without its first journal, on another machine: what is published is not
-    asked again. What was settled and not yet published is lost with the journal.
+    asked again. What was settled and not yet published is lost with the journal. And for one that comes
+    back to it: what others published meanwhile is not published again.
 
     Raises:
         PartDamaged: a part cannot be read; names it.  JournalFailed.
     """
     restored = 0
-    for provider in Provider:
+    for provider in providers:
         known = await journal.known_parts(provider)
-        numbers = await asyncio.to_thread(_numbers_in, home, journal.run_id, provider)
-        for number in sorted(set(numbers) - known):
+        there = await asyncio.to_thread(numbers_in, home, journal.run_id, provider, numbers)
+        if foreign := sorted(set(there) - known):
+            await journal.take_back_part(provider, there)
+        for number in foreign:
             relative = part_path(provider, journal.run_id, number)
             slices = _published_rows(home, relative)
             rows = 0
@@ -146,12 +162,6 @@ def _rows_as_table(journal: Path, part: Part) -> pa.Table:
         except ValueError as error:
             raise JournalFailed(f"the journal {journal} cannot be read: {error}") from None
     return pa.concat_tables(slices) if slices else VERDICTS.empty_table()
-
-
-def _numbers_in(home: Home, run_id: str, provider: Provider) -> list[int]:
-    folder = part_path(provider, run_id, 0).rpartition("/")[0]
-    names = [_PART_NAME.fullmatch(name.rpartition("/")[2]) for name in home.names(folder)]
-    return [int(name[1]) for name in names if name]
 
 
 def _read_verdict(home: Home, relative: str, question_id: str) -> Verdict:

@@ -26,7 +26,7 @@ MERGED = "_compacted-"
 refuses a tree whose folders have different names when it is told to read them. No run's id begins with `_`.
 """
 
-_PART = re.compile(r"verdicts/provider=([^/]+)/run=([^/]+)/[^/.][^/]*\.parquet")
+_PART = re.compile(r"verdicts/provider=([^/]+)/run=([^/]+)/(?:part-(\d{5,})|[^/.][^/]*)\.parquet")
 _LOOKS = 50  # a swap changes the list three times, and minutes lie between two swaps
 
 T = TypeVar("T")
@@ -63,6 +63,7 @@ class PartName:
     provider: str
     run_id: str | None  # None: a merged part, of several runs
     month: str | None  # of a merged part: 2026-11, of the moments its rows were settled
+    number: int | None = None  # of a run's own part, by which its shard is known
 
 
 def part_name(relative: str) -> PartName | None:
@@ -72,7 +73,7 @@ def part_name(relative: str) -> PartName | None:
         return None
     if found[2].startswith(MERGED):
         return PartName(found[1], None, found[2].removeprefix(MERGED))
-    return PartName(found[1], found[2], None)
+    return PartName(found[1], found[2], None, int(found[3]) if found[3] else None)
 
 
 def merged_folder(provider: str, month: str) -> str:

@@ -242,6 +242,12 @@ def known_parts(sql: sqlite3.Connection, provider: Provider) -> set[int]:
     return {number for (number,) in rows}
 
 
+def written_parts(sql: sqlite3.Connection, provider: Provider) -> set[int]:
+    """Numbers of the parts this journal assigned itself."""
+    rows = sql.execute("SELECT number FROM parts WHERE provider = ? AND first_seq > 0", (provider,))
+    return {number for (number,) in rows}
+
+
 def rows_of(sql: sqlite3.Connection, part: Part, slice_rows: int = 2000) -> Iterator[list[Verdict]]:
     """The part's verdicts in the order they were settled, a slice at a time.
 

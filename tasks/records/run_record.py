@@ -12,7 +12,7 @@ from typing import Any
 
 from domain.budgets import Budget, BudgetChange
 from domain.errors import UsageError
-from domain.runs import RUN_ID, Balance, RunStatus
+from domain.runs import RUN_ID, Balance, RunKind, RunStatus
 from domain.verdicts import Billed, Outcome, Provider
 from tasks.records.balance import Tally, balance_of
 from tasks.records.home import Home
@@ -56,6 +56,7 @@ class RunRecord:
     retry_of: str | None = None  # the run whose failed questions this one asks again
     handed_over: str | None = None  # one sentence: why the second provider took over from the first
     reask: str | None = None  # why what has a final verdict already was asked again
+    kind: RunKind = RunKind.AUDIT
     worker: str | None = None  # who saved it last while it was worked on, such as `process 4711 on host`
     extra: Mapping[str, Any] = field(default_factory=dict)  # fields of newer versions, kept
 
@@ -136,7 +137,7 @@ def to_json(record: RunRecord) -> dict[str, Any]:
             {"set_at": each.set_at, "set_by": each.set_by, **_budget_to_json(each.budget)}
             for each in record.budget_history
         ],
-        "books": [_books_to_json(each) for each in record.books],
+        "books": [books_to_json(each) for each in record.books],
     }
 
 
@@ -156,7 +157,8 @@ def from_json(document: Mapping[str, Any]) -> RunRecord:
         if given.get(name) is not None:
             given[name] = datetime.fromisoformat(given[name])
     given["status"] = RunStatus(given["status"])
-    given["books"] = tuple(_books_from_json(each) for each in document.get("books", ()))
+    given["kind"] = RunKind(given.get("kind", RunKind.AUDIT))
+    given["books"] = tuple(books_from_json(each) for each in document.get("books", ()))
     if document.get("budget") is not None:
         given["budget"] = _budget_from_json(document["budget"])
     given["budget_history"] = tuple(
@@ -169,7 +171,8 @@ def from_json(document: Mapping[str, Any]) -> RunRecord:
     return RunRecord(**given)
 
 
-def _books_to_json(books: ProviderBooks) -> dict[str, Any]:
+def books_to_json(books: ProviderBooks) -> dict[str, Any]:
+    """One provider's books as they stand in a record."""
     balance = books.balance
     return {
         "provider": balance.provider,
@@ -191,7 +194,8 @@ def _books_to_json(books: ProviderBooks) -> dict[str, Any]:
     }
 
 
-def _books_from_json(document: Mapping[str, Any]) -> ProviderBooks:
+def books_from_json(document: Mapping[str, Any]) -> ProviderBooks:
+    """As `books_to_json` wrote them. Raises KeyError, TypeError, ValueError: they are no books."""
     return ProviderBooks(
         balance=Balance(
             provider=Provider(document["provider"]),

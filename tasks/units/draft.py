@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from domain.errors import UsageError
-from domain.runs import Progress, RunStatus, new_run_id
+from domain.objects import Store
+from domain.runs import Progress, RunKind, RunStatus, new_run_id
 from domain.verdicts import Outcome
 from tasks.buckets.bucket import parse_location
 from tasks.buckets.inventory import InventoryTotals
@@ -54,6 +55,7 @@ class Draft:
     retry_of: str | None = None
     reask: str | None = None  # why what has a final verdict already is asked again
     inventory: InventoryTotals | None = None  # where the rows went of the one it was made from
+    kind: RunKind = RunKind.AUDIT
 
 
 Approve = Callable[[Draft], Awaitable[bool]]
@@ -86,10 +88,13 @@ async def draft_audit(
     reask: str | None = None,
     *,
     only_to_look: bool = False,
+    kind: RunKind = RunKind.AUDIT,
+    shard_s: float | None = None,
 ) -> AsyncIterator[Draft]:
     """List the source and plan what to ask; thrown away at the end of the block unless adopted.
 
-    With `reask`, a reason, earlier verdicts keep nothing from being asked.
+    With `reask`, a reason, earlier verdicts keep nothing from being asked. `shard_s` is what a shard takes at
+    the cap, where it is not what an audit's does.
 
     Raises:
         UsageError: the source cannot be listed; `reask` gives no reason; the home's verdicts are simulated
@@ -97,6 +102,8 @@ async def draft_audit(
             unfinished.
         HomeBusy: another process works on such a run.
     """
+    if kind is RunKind.BACKFILL:
+        spec = _from_anywhere(spec)
     if reask is not None and not reask.strip():
         raise UsageError("reask: asking again is paid again: give the reason, for the run's record")
     source = spec.source
@@ -122,7 +129,8 @@ async def draft_audit(
         tell(Progress("planning"))
         listing = sorted((folder / "listing").glob("*.parquet"))
         second = second_of(spec)
-        sizes = {provider: size for provider, size in shard_sizes(spec).items() if provider is not second}
+        sizes = shard_sizes(spec, shard_s)
+        sizes = {provider: size for provider, size in sizes.items() if provider is not second}
         with _written_to(folder / "plan"):
             totals = await asyncio.to_thread(
                 with_verdicts,
@@ -137,7 +145,8 @@ async def draft_audit(
                     reask=reask is not None,
                 ),
             )
-        yield replace(_draft(home, spec, run_id, folder, totals, reask=reask), inventory=inventory)
+        draft = _draft(home, spec, run_id, folder, totals, reask=reask)
+        yield replace(draft, inventory=inventory, kind=kind)
 
 
 @asynccontextmanager
@@ -208,6 +217,7 @@ def _adopt(draft: Draft) -> RunRecord:
         processing_record=dict(draft.spec.processing_record) or None,
         retry_of=draft.retry_of,
         reask=draft.reask,
+        kind=draft.kind,
     )
     record = with_budget(record, draft.spec.budget.bounds)
     run_record.save(home, record)
@@ -261,6 +271,14 @@ def _strata(spec: Spec) -> Strata | None:
         top=top[: top.rfind("/") + 1],  # of "selfies/2024-" the folders are those below "selfies/"
         allocation=Allocation(spec.source.allocation or Allocation.PROPORTIONAL),
     )
+
+
+def _from_anywhere(spec: Spec) -> Spec:
+    """The spec with a source that is a folder named in full: workers start elsewhere."""
+    location = parse_location(spec.source.url)
+    if location.store is not Store.LOCAL:
+        return spec
+    return spec.model_copy(update={"source": spec.source.model_copy(update={"url": location.bucket})})
 
 
 def _clear_leftovers(home: Home, run_id: str) -> None:

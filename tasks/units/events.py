@@ -22,6 +22,7 @@ EVENTS = {
     "run_opened": "a process begins to work on a run",
     "shard_begun": "a shard's questions are asked from now on",
     "shard_done": "each question of a shard has its final row; the counts are the provider's, so far",
+    "shard_stopped": "a worker left a shard of a backfill before it was done; its record says the same",
     "lane_throttled": "a provider turned calls away: at most one line a minute, with how many since the last",
     "publishing_refused": "the home takes no file just now: answers wait in the journal",
     "publishing_resumed": "the home takes files again",

@@ -9,26 +9,20 @@ from datetime import UTC, datetime
 
 from domain.budgets import Budget
 from domain.errors import BudgetSpent, Denied, FacesweepError, Stopped, StoreDenied, Tripped, UsageError
-from domain.runs import Progress, RunStatus
+from domain.runs import RunKind, RunStatus
 from domain.verdicts import Provider
 from tasks.candidates import PlanTotals
-from tasks.media.workers import MediaWorkers
-from tasks.pacing.lane import Lane
-from tasks.pacing.retry import RetryPolicy
 from tasks.records import parts, run_record
 from tasks.records.balance import Tally, as_planned
-from tasks.records.earlier import EarlierAnswers, earlier_parts
 from tasks.records.home import Home
 from tasks.records.journal import Journal
 from tasks.records.lock import RunLock
 from tasks.records.run_record import ProviderBooks, RunRecord, books_of
-from tasks.settings import decoder_environment, spec_of
-from tasks.shard.line import Line
-from tasks.shard.memory import HeldBytes
-from tasks.units.opening import limits_of, open_detector, open_session
-from tasks.units.origin import Origin, are_simulated
+from tasks.settings import spec_of
+from tasks.units.bookkeeping import Bookkeeping
+from tasks.units.equipment import equipped
+from tasks.units.origin import are_simulated
 from tasks.units.run import OpenRun
-from tasks.units.sources import open_source
 from tasks.units.spending import (
     changed_budget,
     check_given,
@@ -39,7 +33,6 @@ from tasks.units.spending import (
     with_budget,
 )
 from tasks.units.stages import read_totals
-from tasks.units.watching import tell
 
 AS_IT_IS = Budget()
 
@@ -51,8 +44,8 @@ async def open_run(home: Home, run_id: str, given: Budget = AS_IT_IS) -> AsyncIt
     `given` are the bounds of its budget that change from now on.
 
     Raises:
-        UsageError: no such run, nothing of it is left to do, a later run has taken its questions over, or
-            what is given is no larger budget.
+        UsageError: no such run, nothing of it is left to do, a later run has taken its questions over, it
+            is a backfill, or what is given is no larger budget.
         HomeBusy: another process works on it.
         BudgetSpent: nothing of its budget is left, and nobody was asked.
     """
@@ -60,6 +53,8 @@ async def open_run(home: Home, run_id: str, given: Budget = AS_IT_IS) -> AsyncIt
         await asyncio.to_thread(home.refresh, "runs")
         records = await asyncio.to_thread(run_record.list_runs, home)
         record = await asyncio.to_thread(_unfinished, home, run_id)
+        if record.kind is RunKind.BACKFILL:
+            raise UsageError(f"run {run_id} is a backfill: its shards are worked on one by one, by flow runs")
         if record.status is RunStatus.OUT_OF_BUDGET:
             check_newest(record, records)
         stack.enter_context(RunLock(home.lock_path(run_id), run_id))
@@ -72,52 +67,27 @@ async def open_run(home: Home, run_id: str, given: Budget = AS_IT_IS) -> AsyncIt
             Journal(home.journal_path(run_id), run_id, budget, spec.prices)
         )
         await parts.restore(journal, home)
-        await journal.catch_up(spent_before(record), unsaved_calls(record))
+        was_at_work = record.status is RunStatus.RUNNING
+        await journal.catch_up(
+            spent_before(record.books), unsaved_calls(record.books, was_at_work=was_at_work)
+        )
         check_given(given, journal.spending, datetime.now(UTC))
         record = with_budget(record, budget)
         tallies = await journal.tallies()
         is_simulated = are_simulated([*records, replace(record, books=_books(totals, tallies))])
         record = replace(record, simulated=is_simulated is True)
-        session = await stack.enter_async_context(open_session())
-        workers = await stack.enter_async_context(MediaWorkers(environment=decoder_environment()))
-        source = spec.source
-        bucket = open_source(source, session)
-        held = HeldBytes()
-
-        async def open_line(run: OpenRun, provider: Provider) -> Line:
-            table = spec.asked[provider]
-            return Line(
-                run_id=run_id,
-                audit=spec.audit.name,
-                bucket=bucket,
-                limits=limits_of(provider, spec),
-                workers=workers,
-                detector=open_detector(provider, spec, session),
-                lane=Lane(table.qps, deadline=run.deadline),
-                policy=RetryPolicy(),
-                journal=journal,
-                home=home,
-                price_per_call=table.price_per_call,
-                code_version=str(record.versions["facesweep"]),
-                recorded=run.count,
-                held=held,
-                accept=origin.accept,
-                earlier=await _earlier_answers(stack, run, provider),
-            )
-
-        run = OpenRun(home, spec, record, totals, journal, tallies, open_line)
-        origin = Origin(home, is_simulated, run.mark_simulated)
-        for provider in totals.providers:
-            await run.open(provider)
+        run = await stack.enter_async_context(
+            equipped(home, spec, record, totals, journal, tallies, Bookkeeping(), is_simulated=is_simulated)
+        )
         try:
             await run.check_budget()
             await run.save(RunStatus.RUNNING)
             yield run
         except BudgetSpent as end:
-            await _close_books(run, end)
+            await close_books(run, end)
             raise how_to_go_on(end, run.record) from None
         except BaseException as error:
-            await _close_books(run, error)
+            await close_books(run, error)
             raise
 
 
@@ -157,39 +127,34 @@ def _unfinished(home: Home, run_id: str) -> RunRecord:
     return record
 
 
-async def _earlier_answers(
-    stack: contextlib.AsyncExitStack, run: OpenRun, provider: Provider
-) -> EarlierAnswers | None:
-    """What earlier runs were told; None where there were none, nobody is asked, or all are asked again."""
-    if run.record.reask is not None or not run.totals.providers[provider].asked:
-        return None
-    if not await asyncio.to_thread(earlier_parts, run.home, provider, run.run_id):
-        return None
-    tell(Progress("looking through earlier verdicts"))
-    return await stack.enter_async_context(EarlierAnswers(run.home, provider, run.run_id))
-
-
 def _books(totals: PlanTotals, tallies: Mapping[Provider, Tally]) -> tuple[ProviderBooks, ...]:
     return tuple(
         books_of(each.balance, tallies.get(provider, Tally())) for provider, each in totals.providers.items()
     )
 
 
-async def _close_books(run: OpenRun, error: BaseException) -> None:
-    """The run ended early: publish what can be published and say why in its record."""
+def end_of(error: BaseException) -> tuple[RunStatus, str]:  # noqa: PLR0911 - one for each kind of end
+    """What the error that ended a run, or a shard, says of it: its status, and one sentence."""
     match error:
         case Denied() | StoreDenied():
-            status, reason = RunStatus.DENIED, str(error)
+            return RunStatus.DENIED, str(error)
         case BudgetSpent():
-            status, reason = RunStatus.OUT_OF_BUDGET, str(error)
+            return RunStatus.OUT_OF_BUDGET, str(error)
         case Tripped():
-            status, reason = RunStatus.TRIPPED, str(error)
-        case Stopped() | asyncio.CancelledError() | KeyboardInterrupt():
-            status, reason = RunStatus.INTERRUPTED, "the run was asked to stop"
+            return RunStatus.TRIPPED, str(error)
+        case Stopped():
+            return RunStatus.INTERRUPTED, str(error)
+        case asyncio.CancelledError() | KeyboardInterrupt():
+            return RunStatus.INTERRUPTED, "the run was asked to stop"
         case UsageError():
-            status, reason = RunStatus.BROKEN, str(error)
+            return RunStatus.BROKEN, str(error)
         case _:
-            status, reason = RunStatus.BROKEN, f"{type(error).__name__}: {error}"
+            return RunStatus.BROKEN, f"{type(error).__name__}: {error}"
+
+
+async def close_books(run: OpenRun, error: BaseException) -> None:
+    """The run ended early: publish what can be published and say why in its record."""
+    status, reason = end_of(error)
     # The disk or the journal may be what broke: the first error is the one to report.
     with contextlib.suppress(FacesweepError, OSError):
         await run.publish()

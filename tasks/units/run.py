@@ -9,11 +9,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from domain.errors import FacesweepError, Stopped, UsageError
-from domain.runs import Balance, Progress, RunStatus, Shard
+from domain.runs import Balance, Progress, RunKind, RunStatus, Shard
 from domain.verdicts import Provider, Verdict
 from tasks.candidates import PlanTotals, ProviderTotals, read_shard, shard_path
 from tasks.pacing.deadline import Deadline
-from tasks.records import parts, run_record
+from tasks.records import parts
 from tasks.records.balance import Tally, balance_of, explain, over_budget
 from tasks.records.home import Home
 from tasks.records.journal import Journal, JournalFailed
@@ -23,6 +23,7 @@ from tasks.settings import Spec
 from tasks.shard.feed import Feed
 from tasks.shard.line import Line
 from tasks.shard.stream import stream
+from tasks.units.bookkeeping import Bookkeeping
 from tasks.units.opening import versions
 from tasks.units.progress import RunningCounts
 from tasks.units.spending import nothing_left
@@ -52,10 +53,11 @@ class OpenRun:
         journal: Journal,
         tallies: dict[Provider, Tally],
         open_line: OpenLine,
+        bookkeeping: Bookkeeping,
     ) -> None:
         self.home, self.spec, self.record, self.totals = home, spec, record, totals
         self.journal = journal
-        self._open_line = open_line
+        self._open_line, self._bookkeeping = open_line, bookkeeping
         self.lines: dict[Provider, Line] = {}
         self.deadline = Deadline(None if record.budget is None else record.budget.until)
         self._counts = RunningCounts(spec, totals, tallies)
@@ -74,7 +76,10 @@ class OpenRun:
     def progress(self, phase: str = "asking") -> Progress:
         """Where the run stands now."""
         progress = self._counts.progress(phase, self.lines, self.journal.spending)
-        return replace(progress, trouble=self._trouble, audit=self.record.audit, run_id=self.run_id)
+        kind = "shard" if self.record.kind is RunKind.BACKFILL else "audit"
+        return replace(
+            progress, trouble=self._trouble, audit=self.record.audit, run_id=self.run_id, kind=kind
+        )
 
     async def check_budget(self) -> None:
         """There is a call left of the budget for whoever has questions pending.
@@ -138,8 +143,12 @@ class OpenRun:
         """
         path = shard_path(self.home.path(f"plans/run={self.run_id}"), shard)
         await stream(self.lines[shard.provider], read_shard(path))
+        await self.publish_if_possible(shard.provider)
+
+    async def publish_if_possible(self, provider: Provider) -> None:
+        """Publish what is settled; where the home refuses, those who watch are told, and the run goes on."""
         try:
-            await self.publish(shard.provider)
+            await self.publish(provider)
         except UsageError as refusal:
             self._trouble = f"not published yet: {refusal}"
             tell(self.progress())
@@ -168,9 +177,13 @@ class OpenRun:
         Raises:
             HomeUnwritable: nothing is lost; the journal keeps the rows for next time.
         """
+        keeping = self._bookkeeping
         for each in self.totals.providers if provider is None else (provider,):
             async with self._publishing[each]:
-                await parts.publish(self.journal, self.home, each)
+                keeping.check()
+                await parts.publish(
+                    self.journal, self.home, each, numbers=keeping.numbers, at_step=lambda _: keeping.check()
+                )
 
     async def save(self, status: RunStatus, stop_reason: str | None = None) -> RunRecord:
         """Write the run's record as it stands now."""
@@ -196,7 +209,8 @@ class OpenRun:
             stop_reason=stop_reason,
             worker=this_process(),
         )
-        await asyncio.to_thread(run_record.save, self.home, self.record)
+        self._bookkeeping.check()
+        await asyncio.to_thread(self._bookkeeping.save, self.home, self.record)
         return self.record
 
     async def mark_simulated(self) -> None:
@@ -255,7 +269,8 @@ class OpenRun:
                         await self.save(RunStatus.RUNNING)
                 await asyncio.sleep(TELL_EVERY_S)
 
-        attending = [asyncio.create_task(tell_and_save()), asyncio.create_task(stop_when_asked())]
+        coroutines = (tell_and_save(), stop_when_asked(), self._bookkeeping.attend(self))
+        attending = [asyncio.create_task(each) for each in coroutines]
         try:
             yield
         finally:

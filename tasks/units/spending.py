@@ -10,12 +10,11 @@ from datetime import UTC, datetime
 
 from domain.budgets import Budget, BudgetChange, Spending, amount
 from domain.errors import BudgetSpent, UsageError
-from domain.runs import RunStatus
 from domain.verdicts import Provider
 from tasks.pacing.deadline import Deadline
 from tasks.records.allowance import Spent
 from tasks.records.journal import Journal
-from tasks.records.run_record import RunRecord
+from tasks.records.run_record import ProviderBooks, RunRecord
 from tasks.settings import Spec, unpriced_keys
 
 UNSAVED_S = 20.0
@@ -26,7 +25,7 @@ def with_budget(record: RunRecord, budget: Budget) -> RunRecord:
     """The record with this budget in force from now on, and who set it; as it was where nothing changes."""
     if budget == (record.budget or Budget()):
         return record
-    change = BudgetChange(datetime.now(UTC), _who(), budget)
+    change = BudgetChange(datetime.now(UTC), who(), budget)
     return replace(record, budget=budget, budget_history=(*record.budget_history, change))
 
 
@@ -129,19 +128,20 @@ def spending_of(record: RunRecord) -> Spending | None:
     )
 
 
-def spent_before(record: RunRecord) -> dict[Provider, Spent]:
-    """What a run has spent by its record: more than its journal knows where it went on without one."""
-    return {each.balance.provider: Spent(each.calls, each.charged) for each in record.books}
+def spent_before(books: Iterable[ProviderBooks]) -> dict[Provider, Spent]:
+    """What is spent by the books of a record: more than a journal knows that is not the first one."""
+    return {each.balance.provider: Spent(each.calls, each.charged) for each in books}
 
 
-def unsaved_calls(record: RunRecord) -> dict[Provider, int]:
-    """Calls its record may lack, at most: those since it was last saved, where its machine died at work."""
-    if record.status is not RunStatus.RUNNING:
+def unsaved_calls(books: Iterable[ProviderBooks], *, was_at_work: bool) -> dict[Provider, int]:
+    """Calls a record may lack, at most: those since it was last saved, where its machine died at work."""
+    if not was_at_work:
         return {}
-    return {each.balance.provider: math.ceil((each.cap_per_s or 0) * UNSAVED_S) for each in record.books}
+    return {each.balance.provider: math.ceil((each.cap_per_s or 0) * UNSAVED_S) for each in books}
 
 
-def _who() -> str:
+def who() -> str:
+    """Whoever runs this process, as `user@host`."""
     try:
         user = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container may run as nobody it knows

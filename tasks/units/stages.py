@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from domain.errors import Denied, Tripped
 from domain.verdicts import Provider
-from tasks.candidates import PlanTotals, plan_following
+from tasks.candidates import PlanTotals, ProviderTotals, plan_following
 from tasks.candidates.strategy import Strategy, StrategyKind
 from tasks.records.home import Home
 from tasks.records.parts_in_force import held_parts
+from tasks.records.run_record import RunRecord
 from tasks.settings import Spec
 
 if TYPE_CHECKING:
@@ -47,10 +48,11 @@ def second_of(spec: Spec) -> Provider | None:
     return None if first is None else next(each for each in Provider if each is not first)
 
 
-def shard_sizes(spec: Spec) -> dict[Provider, int]:
-    """About how many questions make a shard, by provider asked."""
+def shard_sizes(spec: Spec, shard_s: float | None = None) -> dict[Provider, int]:
+    """About how many questions make a shard, by provider asked; `shard_s`: what it takes at the cap."""
+    lasting_s = SHARD_S if shard_s is None else shard_s
     return {
-        provider: max(LEAST_SHARD, math.ceil(table.qps * SHARD_S)) for provider, table in spec.asked.items()
+        provider: max(LEAST_SHARD, math.ceil(table.qps * lasting_s)) for provider, table in spec.asked.items()
     }
 
 
@@ -75,9 +77,14 @@ def with_verdicts(home: Home, make: Callable[[Sequence[Path]], T]) -> T:
 
 
 def awaits_second(run: "OpenRun") -> bool:
-    """Whether the run's second stage is still to be planned. A retry has none: the next audit catches up."""
-    second = second_of(run.spec)
-    return second is not None and second not in run.totals.providers and run.record.retry_of is None
+    """Whether the run's second stage is still to be planned."""
+    return is_second_due(run.spec, run.totals, run.record)
+
+
+def is_second_due(spec: Spec, totals: PlanTotals, record: RunRecord) -> bool:
+    """Whether a second stage is still to be planned. A retry has none: the next audit catches up."""
+    second = second_of(spec)
+    return second is not None and second not in totals.providers and record.retry_of is None
 
 
 async def ask_first(run: "OpenRun", detect_shard: "DetectShard") -> None:
@@ -107,38 +114,59 @@ async def plan_second(run: "OpenRun") -> bool:
     """
     if not awaits_second(run):
         return False
-    home, folder = run.home, f"plans/run={run.run_id}"
-    strategy, second = strategy_of(run.spec), second_of(run.spec)
-    assert strategy.first is not None  # noqa: S101 - a strategy with a second stage has a first provider
-    assert second is not None  # noqa: S101 - likewise
+    first = strategy_of(run.spec).first
+    assert first is not None  # noqa: S101 - a strategy with a second stage has a first provider
     await run.publish()
-    first = run.totals.providers[strategy.first]
+    pending = (await run.balance_of(first)).pending
+    totals = await asyncio.to_thread(
+        write_second_plan, run.home, run.spec, run.record, run.totals.providers[first], pending
+    )
+    open_questions, second = totals.providers.values()
+    await run.enter(open_questions, second)
+    return bool(second.shards)
+
+
+def write_second_plan(
+    home: Home,
+    spec: Spec,
+    record: RunRecord,
+    first: ProviderTotals,
+    pending: int,
+    shard_s: float | None = None,
+) -> PlanTotals:
+    """The plan of both stages, once the first provider's answers are published: `first`, then the second.
+
+    `pending` of the first one's questions have no row: they are the second one's now.
+
+    Raises:
+        HomeUnwritable: nothing was asked; names the path and why.
+    """
+    folder = f"plans/run={record.run_id}"
+    second = second_of(spec)
+    assert second is not None  # noqa: S101 - whoever calls has looked
     with home.staging() as staged:
         # By name: an attempt that a crash cut short may have left files of the second provider.
-        plan = home.paths(f"{folder}/provider={strategy.first}/*.parquet")
+        plan = home.paths(f"{folder}/provider={first.provider}/*.parquet")
         plan += home.paths(f"{folder}/skipped-00001.parquet")
-        totals = await asyncio.to_thread(
-            with_verdicts,
+        totals = with_verdicts(
             home,
             lambda verdicts: plan_following(
                 first,
                 plan,
                 verdicts,
                 second,
-                shard_sizes(run.spec)[second],
-                strategy,
+                shard_sizes(spec, shard_s)[second],
+                strategy_of(spec),
                 staged / "plan",
-                reask_in=run.run_id if run.record.reask is not None else None,
+                reask_in=record.run_id if record.reask is not None else None,
             ),
         )
         # File by file, so that a crash between two of them leaves nothing in the way of the next attempt.
         for path in sorted((staged / "plan").rglob("*.parquet")):
-            await asyncio.to_thread(home.adopt, path, f"{folder}/{_place(path, staged / 'plan')}")
-    open_questions = replace(first, handed_over=(await run.balance_of(strategy.first)).pending)
-    document = PlanTotals({strategy.first: open_questions, second: totals}).to_json()
-    await asyncio.to_thread(home.write_json, f"{folder}/{SECOND_PLAN_FILE}", document)
-    await run.enter(open_questions, totals)
-    return bool(totals.shards)
+            home.adopt(path, f"{folder}/{_place(path, staged / 'plan')}")
+    both = PlanTotals({first.provider: replace(first, handed_over=pending), second: totals})
+    home.write_json(f"{folder}/{SECOND_PLAN_FILE}", both.to_json())
+    return both
 
 
 def _place(path: Path, plan: Path) -> str:

@@ -267,8 +267,8 @@ def test_a_record_that_was_last_saved_while_calls_left_may_lack_some(
     status: RunStatus, unsaved: dict[Provider, int]
 ) -> None:
     record = a_record(status=status, books=(books(calls=40, charged=30, cap_per_s=5),))
-    assert spent_before(record) == {TENCENT: Spent(40, 30)}
-    assert unsaved_calls(record) == unsaved
+    assert spent_before(record.books) == {TENCENT: Spent(40, 30)}
+    assert unsaved_calls(record.books, was_at_work=status is RunStatus.RUNNING) == unsaved
 
 
 # --- the lane ---
