@@ -15,4 +15,5 @@ outlook    what a sample will tell, before anybody is asked
 compacting merging the parts of a home's finished runs
 doctor     whether an audit could start, found out without a billed call
 watching   who is told how a run gets on
+events     what it says in logs      metrics    figures for Prometheus
 """
