@@ -215,7 +215,8 @@ def progress_line(each: ProviderProgress, now: datetime, *, is_over: bool = Fals
     calls = f"{each.calls:,} calls and {each.throttled:,} throttled by this process"
     if is_over:
         return f"{settled} · {calls}"
-    share = "" if each.share_per_s is None else f", {each.share_per_s}/s of it ours"
+    is_shared = each.share_per_s is not None and each.share_per_s != each.cap_per_s
+    share = f", {each.share_per_s}/s of it ours" if is_shared else ""
     left = f"{duration(each.eta_s / 3600)} left" if each.settled < each.asked else "nothing left to ask"
     rate = f"{each.rate_per_s:.2f}/s of {each.cap_per_s}/s{share}"
     parts = [settled, rate, left, calls, f"{each.in_flight:,} in flight"]

@@ -19,6 +19,7 @@ from prefect.settings import (
 
 from domain.errors import FacesweepError
 from flows.children import ended, start_python
+from tasks.units.lanes import alone
 from tasks.units.opening import environment_with
 
 PATIENCE_S = 120.0
@@ -59,8 +60,9 @@ async def some_server() -> AsyncIterator[None]:
                 if process.poll() is not None:
                     raise FacesweepError(f"Prefect's server did not start (exit status {process.returncode})")
                 await asyncio.sleep(ASK_EVERY_S)
-        with temporary_settings({PREFECT_API_URL: url, PREFECT_LOGGING_TO_API_ENABLED: False}):
-            yield  # nobody reads the log of a server that ends with the command
+        # Nobody reads the log of a server that ends with the command.
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_LOGGING_TO_API_ENABLED: False}), alone():
+            yield
     except TimeoutError:
         raise FacesweepError(f"Prefect's server did not start within {PATIENCE_S:.0f} s") from None
     finally:

@@ -74,6 +74,7 @@ class RunningCounts:
             cost=self._costs.get(provider),
             calls=line.lane.admitted,
             in_flight=line.in_flight,
+            share_per_s=line.lane.share_per_s,
             unpublished=waiting.rows,
             oldest_unpublished_at=waiting.oldest_at,
         )

@@ -76,9 +76,13 @@ class OpenRun:
     def progress(self, phase: str = "asking") -> Progress:
         """Where the run stands now."""
         progress = self._counts.progress(phase, self.lines, self.journal.spending)
-        kind = "shard" if self.record.kind is RunKind.BACKFILL else "audit"
+        troubles = (self._trouble, *(line.lane.trouble for line in self.lines.values()))
         return replace(
-            progress, trouble=self._trouble, audit=self.record.audit, run_id=self.run_id, kind=kind
+            progress,
+            trouble=next((each for each in troubles if each), None),
+            audit=self.record.audit,
+            run_id=self.run_id,
+            kind="shard" if self.record.kind is RunKind.BACKFILL else "audit",
         )
 
     async def check_budget(self) -> None:
