@@ -86,7 +86,7 @@ async def showing_progress(progress: Callable[[], Progress]) -> AsyncIterator[No
 async def showing_end(home: Home, run_id: str) -> AsyncIterator[None]:
     """Whichever way the run in the block ends: its books and findings, and a last line in the log.
 
-    Not where the run could not be opened or is somebody else's, and not where somebody does not wait for it to end.
+    Not where it could not be opened or is somebody else's, and not where nobody waits for its end.
     """
     try:
         yield
