@@ -117,7 +117,7 @@ class ProviderProgress:
     cost: float | None
     calls: int = 0  # that left since this process began
     in_flight: int = 0  # of these, calls without a reply yet
-    share_per_s: int | None = None  # what this process holds of the cap; None: nobody shares it
+    share_per_s: int | None = None  # what this process holds of the cap; None: it makes no calls itself
     unpublished: int = 0  # settled rows that lie in the journal alone
     oldest_unpublished_at: datetime | None = None
 
@@ -156,7 +156,7 @@ class Progress:
     listed: int = 0
     providers: tuple[ProviderProgress, ...] = ()
     spending: Spending | None = None  # None where nothing bounds the run
-    trouble: str | None = None  # why answers cannot be published, or calls leave, just now; nothing is lost
+    trouble: str | None = None  # what somebody should look at: answers not published, calls that wait
     shards: ShardCounts | None = None  # of a backfill, as seen by its coordinator
     audit: str = ""  # these three once there is a run
     run_id: str = ""

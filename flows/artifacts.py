@@ -22,8 +22,8 @@ from prefect.artifacts import (
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 
-from domain.errors import UsageError
-from domain.runs import Progress, ProviderProgress
+from domain.errors import HomeBusy, UsageError
+from domain.runs import Progress, ProviderProgress, ShardCounts
 from domain.verdicts import Outcome, Provider, Risk
 from flows import budgets
 from flows.sampling import estimate_lines
@@ -36,8 +36,9 @@ PROGRESS_EVERY_S = 5.0
 """An update costs the server about 11 ms: often enough to watch, too seldom to be felt."""
 
 
-async def name_flow_run(name: str) -> None:
-    """Name the flow run that this happens in, once it is known what it works on."""
+async def name_flow_run(audit: str, run_id: str, *what: str) -> None:
+    """Name the flow run that this happens in, once it is known which run it works on, and at what of it."""
+    name = " · ".join((audit, run_id, *what))
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return
@@ -85,11 +86,11 @@ async def showing_progress(progress: Callable[[], Progress]) -> AsyncIterator[No
 async def showing_end(home: Home, run_id: str) -> AsyncIterator[None]:
     """Whichever way the run in the block ends: its books and findings, and a last line in the log.
 
-    Not where the run could not be opened, and not where somebody does not wait for it to end.
+    Not where it could not be opened or is somebody else's, and not where nobody waits for its end.
     """
     try:
         yield
-    except UsageError:
+    except (UsageError, HomeBusy):
         raise
     except Exception:
         await publish_summary(home, run_id)
@@ -205,19 +206,29 @@ def summary_markdown(summary: Summary, reports: tuple[str, ...] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def progress_line(each: ProviderProgress, now: datetime, *, is_over: bool = False) -> str:
+def progress_line(
+    each: ProviderProgress, now: datetime, shards: ShardCounts | None = None, *, is_over: bool = False
+) -> str:
     """Settled, rate against the cap, time left, calls, turned away, not yet published: what matters first.
 
-    Of a run that `is_over`, what it did.
+    Of a whole backfill, its `shards`. Of a run that `is_over`, what it did.
     """
     settled = f"{each.settled:,} of {each.asked:,} settled"
-    calls = f"{each.calls:,} calls and {each.throttled:,} throttled by this process"
+    calls_itself = each.share_per_s is not None
+    by_whom = " by this process" if calls_itself else ""
+    calls = f"{each.calls:,} calls and {each.throttled:,} throttled{by_whom}"
     if is_over:
-        return f"{settled} · {calls}"
-    share = "" if each.share_per_s in (None, each.cap_per_s) else f", {each.share_per_s}/s of it ours"
-    left = f"{duration(each.eta_s / 3600)} left" if each.settled < each.asked else "nothing left to ask"
-    rate = f"{each.rate_per_s:.2f}/s of {each.cap_per_s}/s{share}"
-    parts = [settled, rate, left, calls, f"{each.in_flight:,} in flight"]
+        return " · ".join([settled, calls, *([str(shards)] if shards else [])])
+    is_shared = calls_itself and each.share_per_s != each.cap_per_s
+    share = f", {each.share_per_s}/s of it ours" if is_shared else ""
+    parts = [
+        settled,
+        f"{each.rate_per_s:.2f}/s of {each.cap_per_s}/s{share}",
+        f"{duration(each.eta_s / 3600)} left" if each.settled < each.asked else "nothing left to ask",
+        *([str(shards)] if shards else []),
+        calls,
+        *([f"{each.in_flight:,} in flight"] if calls_itself else []),
+    ]
     if each.unpublished:
         oldest = each.oldest_unpublished_at
         age = "" if oldest is None else f", the oldest for {duration((now - oldest).total_seconds() / 3600)}"
@@ -229,7 +240,7 @@ async def _show_progress(
     progress: Progress, each: ProviderProgress, known: UUID | None, *, is_over: bool
 ) -> UUID:
     percent = 100.0 * each.settled / each.asked if each.asked else 100.0
-    said = progress_line(each, datetime.now(UTC), is_over=is_over)
+    said = progress_line(each, datetime.now(UTC), progress.shards, is_over=is_over)
     if known is None:
         what = [] if progress.kind == "audit" else [progress.kind]
         key = artifact_key(progress.audit, *what, "progress", each.provider)

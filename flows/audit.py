@@ -44,7 +44,7 @@ async def audit(
     """
     found = open_audit(Path(spec_path), sample)
     async with draft_audit(found.home, found.spec, run_id, limit, reask) as draft:
-        await _name(draft.spec.audit.name, draft.run_id)
+        await name_flow_run(draft.spec.audit.name, draft.run_id)
         return await _plan_and_go_on(draft)
 
 
@@ -71,10 +71,11 @@ async def resume(
     """
     home = open_home(home_url, home_endpoint_url, home_region)
     found = run_of(home, run_id, unfinished=True)
+    what = ["backfill"] if found.kind is RunKind.BACKFILL else []
+    await name_flow_run(found.audit, found.run_id, *what, "resumed")
     if found.kind is RunKind.BACKFILL:
         place = Place(home_url, home_endpoint_url, home_region)
         return await coordinate(home, found.run_id, place, Budget(calls, money, until))
-    await _name(found.audit, found.run_id, "resumed")
     return await _go_on(home, found.run_id, Budget(calls, money, until))
 
 
@@ -97,7 +98,7 @@ async def retry(
     async with draft_retry(home, earlier, [Outcome(each) for each in outcomes]) as draft:
         if not draft.totals.shards:
             return None
-        await _name(draft.spec.audit.name, draft.run_id, f"retry of {earlier}")
+        await name_flow_run(draft.spec.audit.name, draft.run_id, f"retry of {earlier}")
         return await _plan_and_go_on(draft)
 
 
@@ -106,11 +107,6 @@ async def _plan_and_go_on(draft: Draft) -> str | None:
         return None
     await plan_run(draft)
     return await _go_on(draft.home, draft.run_id)
-
-
-async def _name(audit: str, run_id: str, what: str = "") -> None:
-    """A flow run's name before its id is known says what it was called with."""
-    await name_flow_run(" · ".join(filter(None, (audit, run_id, what))))
 
 
 async def _go_on(home: Home, run_id: str, given: Budget = AS_IT_IS) -> str:

@@ -18,7 +18,7 @@ from prefect.states import Cancelled, Completed, Failed
 from domain.budgets import Budget
 from domain.errors import FacesweepError, Stopped
 from domain.runs import RunKind
-from domain.verdicts import Provider
+from domain.verdicts import Outcome, Provider
 from flows.artifacts import name_flow_run, showing_end, showing_progress
 from tasks.units.backfill.claims import shard_claim
 from tasks.units.backfill.dispatch import check_beginning, check_deployment
@@ -80,12 +80,29 @@ async def shard(
                 return Completed(message=f"{given.name} was done already")
             with _stopped_by_sigterm(), metrics_served():
                 async with open_shard(home, given, claim) as work, showing_progress(work.progress):
+                    say("shard_begun", **_named(given), questions=work.record.books.balance.asked)
                     record = await work.detect()
     except Stopped as stop:
+        say("shard_stopped", **_named(given), reason=str(stop))
         return Cancelled(message=str(stop))
     except FacesweepError as error:
+        say("shard_stopped", **_named(given), reason=str(error))
         return Failed(message=str(error))
-    return Completed(message=f"{given.name}: {record.books.balance.asked:,} questions settled")
+    balance = record.books.balance
+    say(
+        "shard_done",
+        **_named(given),
+        questions=balance.asked,
+        settled=balance.asked - balance.pending,
+        failed=balance.outcomes.get(Outcome.FAILED, 0),
+        throttled=record.books.throttled,
+    )
+    return Completed(message=f"{given.name}: {balance.asked:,} questions settled")
+
+
+def _named(given: ShardAttempt) -> dict[str, object]:
+    """The fields by which the log tells attempts apart."""
+    return {"run": given.run_id, "provider": given.provider, "shard": given.number, "attempt": given.attempt}
 
 
 @contextmanager
@@ -146,10 +163,13 @@ async def backfill(
         async with draft_audit(
             found.home, found.spec, run_id, limit, reask, kind=RunKind.BACKFILL, shard_s=terms.shard_s
         ) as draft:
+            await name_flow_run(found.spec.audit.name, draft.run_id, "backfill")
             if not await is_approved(draft):
                 return None
             await plan_run(draft)
             run_id = draft.run_id
+    else:
+        await name_flow_run(found.spec.audit.name, run_id, "backfill", "resumed")
     return await coordinate(found.home, run_id, place, AS_IT_IS, terms)
 
 
@@ -169,8 +189,7 @@ async def coordinate(
                 try:
                     async with opened as work, showing_progress(work.progress):
                         if not is_begun_here:
-                            await name_flow_run(f"{work.record.audit} · {run_id}")
-                            say("run_opened", audit=work.record.audit, run=run_id)
+                            say("run_opened", audit=work.record.audit, run=run_id, worker=work.record.worker)
                         is_begun_here = True
                         end = await ask_shards(work)
                         if end is None and await plan_second(work):

@@ -8,7 +8,7 @@ from domain.runs import Wanted
 from flows import quantities
 from flows.commands.audits import add_limit, add_reask, attended, quiet
 from flows.consoles import ERR, OUT
-from flows.options import Verbs, add_home, add_run_id, add_spec, add_yes, count, home_of, run_id
+from flows.options import Verbs, add_home, add_metrics, add_run_id, add_spec, add_yes, count, home_of, run_id
 
 
 def register(verbs: Verbs) -> None:
@@ -45,6 +45,7 @@ def register(verbs: Verbs) -> None:
         help="what a shard takes at the cap (default: 30)",
     )
     add_yes(backfill_)
+    add_metrics(backfill_)
 
     pause_ = verbs.add(
         "pause",
@@ -79,7 +80,9 @@ async def backfill(options: argparse.Namespace) -> int:
         )
 
     home = open_audit(options.spec).home
-    return await attended(sweep, home, is_approved=options.yes, manners=GOES_ON_ELSEWHERE)
+    return await attended(
+        sweep, home, is_approved=options.yes, manners=GOES_ON_ELSEWHERE, metrics_port=options.metrics_port
+    )
 
 
 async def pause(options: argparse.Namespace) -> int:

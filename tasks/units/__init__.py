@@ -16,4 +16,5 @@ compacting merging the parts of a home's finished runs
 reporting  what was settled in a span of time, over all runs
 doctor     whether an audit could start, found out without a billed call
 watching   who is told how a run gets on
+events     what it says in logs      metrics    figures for Prometheus
 """

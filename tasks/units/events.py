@@ -22,9 +22,10 @@ EVENTS = {
     "run_opened": "a process begins to work on a run",
     "shard_begun": "a shard's questions are asked from now on",
     "shard_done": "each question of a shard has its final row; the counts are the provider's, so far",
+    "shard_stopped": "a worker left a shard of a backfill before it was done; its record says the same",
     "lane_throttled": "a provider turned calls away: at most one line a minute, with how many since the last",
-    "publishing_refused": "the home takes no file just now: answers wait in the journal",
-    "publishing_resumed": "the home takes files again",
+    "trouble_begun": "the home takes no file just now, or Prefect's server gives no share: the reason",
+    "trouble_over": "and that it is over",
     "run_ended": "this process no longer works on the run; `status` says why",
     "metrics_served": "where Prometheus may read",
     "metrics_not_served": "why it may not; the run goes on",
@@ -32,7 +33,7 @@ EVENTS = {
 }
 """Every event there is, and what it means."""
 
-WARNINGS = ("lane_throttled", "publishing_refused", "metrics_not_served", "prefect_not_told")
+WARNINGS = ("lane_throttled", "trouble_begun", "metrics_not_served", "prefect_not_told")
 
 BY_NOBODY = logging.getLogger("facesweep")
 
@@ -94,9 +95,9 @@ class Changes:
         """To be called every few seconds."""
         if progress.trouble != self._trouble:
             if progress.trouble is not None:
-                say("publishing_refused", run=progress.run_id, reason=progress.trouble)
+                say("trouble_begun", run=progress.run_id, reason=progress.trouble)
             else:
-                say("publishing_resumed", run=progress.run_id)
+                say("trouble_over", run=progress.run_id)
             self._trouble = progress.trouble
         now = self._clock()
         for each in progress.providers:

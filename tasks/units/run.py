@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from domain.errors import FacesweepError, Stopped, UsageError
-from domain.runs import Balance, Progress, RunStatus, Shard
+from domain.runs import Balance, Progress, RunKind, RunStatus, Shard
 from domain.verdicts import Provider, Verdict
 from tasks.candidates import PlanTotals, ProviderTotals, read_shard, shard_path
 from tasks.pacing.deadline import Deadline
@@ -77,8 +77,13 @@ class OpenRun:
         """Where the run stands now."""
         progress = self._counts.progress(phase, self.lines, self.journal.spending)
         troubles = (self._trouble, *(line.lane.trouble for line in self.lines.values()))
-        trouble = next((each for each in troubles if each), None)
-        return replace(progress, trouble=trouble, audit=self.record.audit, run_id=self.run_id)
+        return replace(
+            progress,
+            trouble=next((each for each in troubles if each), None),
+            audit=self.record.audit,
+            run_id=self.run_id,
+            kind="shard" if self.record.kind is RunKind.BACKFILL else "audit",
+        )
 
     async def check_budget(self) -> None:
         """There is a call left of the budget for whoever has questions pending.

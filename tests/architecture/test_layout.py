@@ -176,6 +176,45 @@ def test_the_help_of_a_command_shows_an_example(command: str, helps: dict[str, s
     assert f"example: facesweep {command}" in helps[command]
 
 
+def test_every_command_the_documents_name_exists() -> None:
+    """`facesweep <verb> … --option` in a code block or between backticks: verb and options are real."""
+    documents = [ROOT / "README.md", ROOT / "deployments" / "README.md", *(ROOT / "docs").glob("*.md")]
+    named = {
+        (verb, tuple(sorted(set(re.findall(r"(?<= )--[a-z-]+", rest)))))
+        for path in documents
+        for verb, rest in re.findall(r"facesweep ([a-z]+)\b([^`\n#|]*)", _typed(path.read_text("utf-8")))
+    }
+    script = (
+        "import contextlib, io, json, sys\n"
+        "from flows.cli import _parser\n"
+        "said = {}\n"
+        "for verb in sys.argv[1:]:\n"
+        "    out = io.StringIO()\n"
+        "    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):\n"
+        "        with contextlib.suppress(SystemExit):\n"
+        "            _parser().parse_args([verb, '--help'])\n"
+        "    said[verb] = out.getvalue()\n"
+        "print(json.dumps(said))\n"
+    )
+    verbs = sorted({verb for verb, _ in named})
+    told = subprocess.run(
+        [sys.executable, "-c", script, *verbs], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    said: dict[str, str] = json.loads(told.stdout)
+    assert len(verbs) > 10
+    missing = [verb for verb in verbs if "invalid choice" in said[verb]]
+    assert missing == []
+    wrong = [(verb, each) for verb, given in named for each in given if f"{each}" not in said[verb]]
+    assert wrong == []
+
+
+def _typed(text: str) -> str:
+    """What a document shows as typed: code blocks, and what stands between backticks."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return "\n".join([*blocks, *re.findall(r"`([^`\n]+)`", prose)])
+
+
 def test_the_lock_files_name_versions_and_hashes_and_no_host() -> None:
     for name in ("requirements.lock", "requirements-dev.lock"):
         lock = (ROOT / name).read_text()

@@ -154,7 +154,8 @@ def test_a_report_of_the_home_is_linked(watched: Telling) -> None:
 
 def test_the_log_tells_the_run_by_its_events(watched: Telling) -> None:
     first, resumed = (each["log"] for each in watched["flow_runs"])
-    assert [line.split()[0] for line in first if "lane_throttled" not in line] == [
+    # One provider may be through before the budget is spent: no order of the two is promised.
+    assert [line.split()[0] for line in first if not line.startswith(("lane_throttled", "shard_done"))] == [
         *("run_planned", "run_opened", "shard_begun", "shard_begun", "run_ended")
     ]
     assert [line for line in first if line.startswith("lane_throttled provider=tencent throttled=1 ")]
@@ -162,7 +163,7 @@ def test_the_log_tells_the_run_by_its_events(watched: Telling) -> None:
     ended = f"run_ended audit=kyc-nightly run=r1 status=out_of_budget settled={BUDGET - 1} failed=0 "
     assert first[-1].startswith(ended)
     assert first[-1].endswith(f'reason="the budget of {BUDGET} calls is spent"')
-    done = [line for line in resumed if line.startswith("shard_done")]
+    done = [line for line in (*first, *resumed) if line.startswith("shard_done")]
     assert sorted(line.split()[2] for line in done) == ["provider=aliyun", "provider=tencent"]
     assert all(f"questions={OBJECTS} settled={OBJECTS} failed=0" in line for line in done)
 

@@ -70,14 +70,14 @@ def test_a_storm_of_throttling_is_one_line_a_minute_with_their_number(
     assert messages(caplog) == [said.format(2), said.format(98), said.format(1)]
 
 
-def test_a_home_that_refuses_is_said_once_and_so_is_its_recovery(caplog: pytest.LogCaptureFixture) -> None:
+def test_trouble_is_said_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
     changes = Changes()
     with caplog.at_level(logging.INFO, logger="facesweep"):
         for trouble in (None, "not published yet: full", "not published yet: full", None, None):
             changes.note(replace(throttled(0), trouble=trouble))
     assert messages(caplog) == [
-        'publishing_refused run=r1 reason="not published yet: full"',
-        "publishing_resumed run=r1",
+        'trouble_begun run=r1 reason="not published yet: full"',
+        "trouble_over run=r1",
     ]
 
 

@@ -51,6 +51,7 @@ def progress_of(
                 rate_per_s=each.rate_per_s or 0.0,
                 throttled=each.throttled,
                 cost=each.cost,
+                calls=each.calls,
             )
             for each in books
         ),

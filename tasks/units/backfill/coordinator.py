@@ -15,6 +15,7 @@ from tasks.records import control, run_record
 from tasks.records.balance import over_budget
 from tasks.records.control import Control
 from tasks.records.home import Home
+from tasks.records.lock import this_process
 from tasks.records.run_record import RunRecord
 from tasks.settings import Spec
 from tasks.units.backfill import ledger
@@ -95,7 +96,13 @@ class Coordinator:
         """Where the backfill stands."""
         record = self.counted(self.record)
         progress = progress_of(phase, record.books, self._counts, self._trouble)
-        return replace(progress, spending=spending_of(record))
+        return replace(
+            progress,
+            spending=spending_of(record),
+            audit=record.audit,
+            run_id=record.run_id,
+            kind="backfill",
+        )
 
     async def begin(self) -> None:
         """Read what the shards said so far.
@@ -177,6 +184,7 @@ class Coordinator:
             books=books,
             simulated=self.record.simulated or any(each.simulated for each in self._lookout.records.values()),
             stop_reason=stop_reason,
+            worker=this_process(),
         )
         await asyncio.to_thread(run_record.save, self.home, self.record)
         self._saved_at = time.monotonic()

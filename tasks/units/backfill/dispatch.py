@@ -84,7 +84,7 @@ class Dispatcher:
         """
         shard = assignment.shard
         starts_at = datetime.now(UTC) + timedelta(seconds=assignment.delay_s)
-        again = f" attempt {assignment.attempt}" if assignment.attempt > 1 else ""
+        again = f" · attempt {assignment.attempt}" if assignment.attempt > 1 else ""
         await _answered(
             self._client.create_flow_run_from_deployment(
                 self._deployment.id,
@@ -98,7 +98,7 @@ class Dispatcher:
                     "money": assignment.allowance.money,
                 },
                 state=Scheduled(scheduled_time=starts_at),
-                name=f"{self._audit} · {self._run_id} · {shard.provider} {shard.number}{again}",
+                name=f"{self._audit} · {self._run_id} · {shard.provider}-shard-{shard.number}{again}",
                 tags=[f"audit:{self._audit}", _tag(self._run_id)],
                 idempotency_key=idempotency_key(self._run_id, assignment),
             )
