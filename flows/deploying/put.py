@@ -7,6 +7,7 @@ from prefect.client.orchestration import PrefectClient
 from flows.deploying.automations import put_automations
 from flows.deploying.changes import Change
 from flows.deploying.deployments import flow_of, put_deployments
+from flows.deploying.notices import telling
 from flows.deploying.pools import put_pools
 from flows.deploying.wanted import Wanted
 
@@ -24,9 +25,14 @@ async def put_everything(
     """
     for deployment in wanted.deployments:
         flow_of(deployment)  # before anything is changed
+    tell = None
+    if whom is not None:
+        tell, changes = await telling(client, whom, dry_run=dry_run)
+        for change in changes:
+            yield change
     async for change in put_pools(client, wanted.pools, dry_run=dry_run):
         yield change
     async for change in put_deployments(client, wanted, dry_run=dry_run):
         yield change
-    async for change in put_automations(client, whom, dry_run=dry_run):
+    async for change in put_automations(client, tell, dry_run=dry_run):
         yield change
