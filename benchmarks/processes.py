@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from urllib.request import urlopen
 
 ROOT = Path(__file__).resolve().parents[1]
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+SERVER_STARTS_WITHIN_S = 120.0
 
 KEYS = {
     "TENCENTCLOUD_SECRET_ID": "AKIDEXAMPLE",
@@ -104,3 +108,41 @@ def running_emulator(qps: int, latency_ms: str, window: str = "fixed") -> Iterat
             yield Emulator(url, process.pid)
         finally:
             process.terminate()
+
+
+@contextmanager
+def running_prefect(folder: Path) -> Iterator[str]:
+    """A Prefect server on a free port with its files in `folder`; the url of its API."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {
+        "PREFECT_HOME": str(folder),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_UI_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (
+        (folder / "server.log").open("wb") as log,
+        subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) as process,
+    ):
+        try:
+            url, give_up_at = f"http://127.0.0.1:{port}/api", time.monotonic() + SERVER_STARTS_WITHIN_S
+            while not _is_healthy(url):
+                if process.poll() is not None or time.monotonic() > give_up_at:
+                    raise RuntimeError(
+                        f"Prefect's server did not start: {(folder / 'server.log').read_text()}"
+                    )
+                time.sleep(0.2)
+            yield url
+        finally:
+            process.terminate()
+
+
+def _is_healthy(url: str) -> bool:
+    try:
+        with urlopen(f"{url}/health", timeout=5) as reply:
+            return bool(reply.status == 200)
+    except OSError:
+        return False

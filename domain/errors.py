@@ -35,7 +35,7 @@ class HomeBusy(FacesweepError):
 
 
 class ServerAway(FacesweepError):
-    """Prefect's server cannot be reached, or its reply is of no use; `status` is the reply's, 0 without one."""
+    """Prefect's server cannot be reached, or its reply is no use; `status` is the reply's, 0 without one."""
 
     def __init__(self, sentence: str, status: int = 0) -> None:
         super().__init__(sentence, status)

@@ -151,5 +151,5 @@ class Progress:
     listed: int = 0
     providers: tuple[ProviderProgress, ...] = ()
     spending: Spending | None = None  # None where nothing bounds the run
-    trouble: str | None = None  # what somebody should look at, such as answers that cannot be published now
+    trouble: str | None = None  # what somebody should look at: answers not published, calls that wait
     shards: ShardCounts | None = None  # of a backfill, as seen by its coordinator

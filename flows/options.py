@@ -56,9 +56,9 @@ def add_spec(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", type=Path, metavar="SPEC", help="the audit's spec file (TOML)")
 
 
-def add_home(parser: argparse.ArgumentParser) -> None:
-    """The home a command takes; `home_of` opens it."""
-    parser.add_argument("home", metavar="HOME", help="the audit's home: a folder, s3://… or oss://…")
+def add_home(parser: argparse.ArgumentParser, metavar: str = "HOME", also: str = "") -> None:
+    """The home a command takes; `home_of` opens it. `also`: what may stand there instead."""
+    parser.add_argument("home", metavar=metavar, help=f"the audit's home: a folder, s3://… or oss://…{also}")
     parser.add_argument(
         "--home-endpoint-url", metavar="URL", help="of the home's store, where it is not the usual one"
     )

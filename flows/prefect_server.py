@@ -14,6 +14,7 @@ from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_se
 
 from domain.errors import FacesweepError
 from flows.children import ended, start_python
+from tasks.units.lanes import alone
 from tasks.units.opening import environment_with
 
 PATIENCE_S = 120.0
@@ -54,7 +55,7 @@ async def some_server() -> AsyncIterator[None]:
                 if process.poll() is not None:
                     raise FacesweepError(f"Prefect's server did not start (exit status {process.returncode})")
                 await asyncio.sleep(ASK_EVERY_S)
-        with temporary_settings({PREFECT_API_URL: url}):
+        with temporary_settings({PREFECT_API_URL: url}), alone():
             yield
     except TimeoutError:
         raise FacesweepError(f"Prefect's server did not start within {PATIENCE_S:.0f} s") from None

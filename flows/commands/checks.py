@@ -21,9 +21,11 @@ def register(verbs: Verbs) -> None:
 
 async def doctor(options: argparse.Namespace) -> int:
     """Check everything an audit needs, without a billed call."""
+    from tasks.units.opening import quiet_prefect, read_spec
+
+    quiet_prefect()
     from flows.terminal import show_check
     from tasks.units.doctor import examine
-    from tasks.units.opening import read_spec
 
     is_well = True
     async for check in examine(read_spec(options.spec)):

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import math
+import sys
 from collections import deque
-
-from aiolimiter import AsyncLimiter
+from collections.abc import Callable
 
 from tasks.pacing.deadline import Deadline
+from tasks.pacing.places import Places
+from tasks.pacing.steady import steady_time
 
 LEAST_GUARD_S = 0.020
 """The arrival jitter a lane allows for while nothing is turned away.
@@ -31,6 +33,12 @@ AT_THE_GATE_S = 0.1
 An announced call that a crash cuts short counts as one that may have been billed.
 """
 
+LOOK_AGAIN_S = 1.0
+"""The longest a waiting call waits without looking at the budget's time: nobody rings when it is over."""
+
+ROUNDING_S = 1e-9
+"""A wait shorter than this is none: a timer for less than the clock can tell fires for ever."""
+
 NEVER = Deadline(None)
 
 WINDOW_S = 10.0
@@ -43,10 +51,16 @@ class Lane:
     We space departures; the provider counts arrivals, and the network moves them by up to the guard
     `g`. A leaky bucket of capacity `B` and leak `r` lets fewer than `r·w + B` calls through any
     stretch `w`. A provider's second collects what left within `1 + g` seconds, so the promise
-    `r·(1 + g) + B <= cap + 1` keeps it at the cap or below. `B` is one call and the few that late
-    timers cost (`CATCH_UP_S` of the cap), which leaves `r = cap·(1 - CATCH_UP_S) / (1 + g)`: 97.5 %
-    of the cap at the least guard, at any cap. (`AsyncLimiter(cap, 1)` would let almost twice the cap
+    `r·(1 + g) + B <= share + 1` keeps it at the share or below. `B` is one call and the few that late
+    timers cost (`CATCH_UP_S` of the share), which leaves `r = share·(1 - CATCH_UP_S) / (1 + g)`: 97.5 %
+    of the share at the least guard, at any share. (`AsyncLimiter(cap, 1)` would let almost twice the cap
     into its first second.)
+
+    The share is the whole cap, or this process's part of it. Shares are whole calls per second, so lanes
+    whose shares add up to the cap keep to the cap together. A share may change at any time: the bucket keeps
+    its level while its leak and capacity change, so a second around the change holds no more than the larger
+    of the two shares. A share that has passed to another lane must not be used there before `1 + g` seconds
+    are over (`tasks/pacing/shares.py`).
 
     A provider that turns calls away moves the guard: doubled at each storm, halved after each quiet
     minute. Calls leave in the order in which they asked. Belongs to the event loop it is first used in.
@@ -54,27 +68,40 @@ class Lane:
     `gate` is held from a call's announcement until it leaves, so that few calls are announced early.
     """
 
-    def __init__(self, cap_per_s: int, guard_s: float = LEAST_GUARD_S, deadline: Deadline = NEVER) -> None:
+    def __init__(
+        self,
+        cap_per_s: int,
+        guard_s: float = LEAST_GUARD_S,
+        deadline: Deadline = NEVER,
+        share_per_s: int | None = None,
+    ) -> None:
         """`cap_per_s`: calls the provider accepts in a second, at least 1. `deadline`: the end of departures.
+        `share_per_s`: how many of them are ours, at least 0; all of them unless it is given.
 
         Raises:
-            ValueError: the cap or the guard is out of range.
+            ValueError: the cap, the share or the guard is out of range.
         """
-        if cap_per_s < 1:
-            raise ValueError(f"a lane needs a cap of at least 1 call per second, not {cap_per_s}")
         if not 0 <= guard_s <= MOST_GUARD_S:
             raise ValueError(f"a lane's guard is 0 to {MOST_GUARD_S} s, not {guard_s}")
-        self.cap_per_s = cap_per_s
+        self.cap_per_s = _cap(cap_per_s)
+        self.share_per_s = _share(cap_per_s if share_per_s is None else share_per_s)
         self.guard_s = guard_s
         self.admitted = 0
         self.turned_away = 0
+        self.trouble: str | None = None  # why there is no share just now, for those who watch
+        self.gate = Places(self._at_the_gate)
         self._least_guard_s = guard_s
-        self.gate = asyncio.Semaphore(1 + math.ceil(cap_per_s * AT_THE_GATE_S))
-        self._limiter = self._bucket()
+        self._usable_until = math.inf
+        self._level = 0.0
+        self._leaked_at = 0.0
+        self._left_at = -math.inf
         self._turn = asyncio.Lock()
+        self._bell: asyncio.Future[None] | None = None
         self._paused_until = 0.0
         self._quiet_since = 0.0
         self._recent: deque[float] = deque()
+        self._waiting = 0
+        self._followers: list[Callable[[], None]] = []
         self._deadline = deadline
         self._closed = asyncio.Event()  # nobody new is let in
         self._shut = asyncio.Event()  # nobody leaves
@@ -82,8 +109,8 @@ class Lane:
 
     @property
     def rate_per_s(self) -> float:
-        """The steady rate at which calls leave at the present guard."""
-        return self.cap_per_s * (1 - CATCH_UP_S) / (1 + self.guard_s)
+        """The steady rate at which calls leave at the present share and guard."""
+        return self.share_per_s * (1 - CATCH_UP_S) / (1 + self.guard_s)
 
     @property
     def recent_rate_per_s(self) -> float:
@@ -95,26 +122,63 @@ class Lane:
         stretch_s = min(WINDOW_S, max(now - self._recent[0], 1.0))
         return len(self._recent) / stretch_s
 
+    @property
+    def waiting(self) -> int:
+        """Calls that the pace alone holds back at this moment."""
+        return self._waiting + self.gate.queued
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether the provider asked for a pause that is not over."""
+        return asyncio.get_running_loop().time() < self._paused_until
+
+    def set_share(self, share_per_s: int, usable_until: float = math.inf) -> None:
+        """From now on `share_per_s` of the cap are ours: 0 means that calls wait.
+
+        No call leaves from `usable_until` on, by `steady_time`, unless a later moment is set before.
+
+        Raises:
+            ValueError: the share is negative.
+        """
+        _share(share_per_s)
+        self._usable_until = usable_until
+        if share_per_s != self.share_per_s:
+            self._leak()
+            self.share_per_s = share_per_s
+            self._pace_changed()
+        self._ring()
+
+    def set_cap(self, cap_per_s: int) -> None:
+        """The account's cap has changed; the share stays what it is until it is set.
+
+        Raises:
+            ValueError: the cap is below 1.
+        """
+        self.cap_per_s = _cap(cap_per_s)
+        self._pace_changed()
+
+    def follow(self, follower: Callable[[], None]) -> None:
+        """Call `follower` whenever the cap or the share has changed."""
+        self._followers.append(follower)
+
     async def admit(self) -> None:
         """Return when the next call may leave; the caller sends it at once.
 
         Raises: what `close` was given, or what the deadline means: no further call may leave.
         """
-        loop = asyncio.get_running_loop()
-        async with self._turn:
-            while True:
-                await self._wait(self._shut, self._paused_until - loop.time())
-                await self._narrow(loop.time())
-                await self._limiter.acquire()
-                if passed := self._deadline.passed():
-                    self.close(passed)
-                self._check(self._shut)
-                if loop.time() >= self._paused_until:  # else held back while it waited: its turn comes later
-                    break
-            now = loop.time()
-            self.admitted += 1
-            self._recent.append(now)
-            self._forget(now)
+        self._waiting += 1
+        try:
+            async with self._turn:
+                while (wait_s := self._wait_s()) > 0:
+                    await self._pause(min(wait_s, LOOK_AGAIN_S))
+                now = asyncio.get_running_loop().time()
+                self._level += 1
+                self._left_at = now
+                self.admitted += 1
+                self._recent.append(now)
+                self._forget(now)
+        finally:
+            self._waiting -= 1
 
     def throttle(self, retry_after_s: float) -> None:
         """A call was turned away: hold everybody back for `retry_after_s` and widen the guard.
@@ -125,8 +189,7 @@ class Lane:
         now = asyncio.get_running_loop().time()
         self.turned_away += 1
         if now >= self._paused_until:
-            self.guard_s = min(MOST_GUARD_S, max(2 * self.guard_s, LEAST_GUARD_S))
-            self._limiter = self._bucket()
+            self._set_guard(min(MOST_GUARD_S, max(2 * self.guard_s, LEAST_GUARD_S)))
         self._paused_until = max(self._paused_until, now + retry_after_s)
         self._quiet_since = self._paused_until
 
@@ -140,6 +203,8 @@ class Lane:
         self._closed.set()
         if not announced_may_leave:
             self._shut.set()
+        self.gate.resize(sys.maxsize)  # nobody waits for a place to hear that it is over
+        self._ring()
 
     def check_open(self) -> None:
         """To be called before a call is announced.
@@ -153,35 +218,100 @@ class Lane:
 
         Raises: what `close` was given.
         """
-        await self._wait(self._closed, wait_s)
-
-    async def _wait(self, end: asyncio.Event, wait_s: float) -> None:
         if wait_s > 0:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(end.wait(), wait_s)
-        self._check(end)
+                await asyncio.wait_for(self._closed.wait(), wait_s)
+        self._check(self._closed)
+
+    def _wait_s(self) -> float:
+        """How long the next call has to wait yet; 0 when it may leave.
+
+        Raises: as `admit`.
+        """
+        self._check(self._shut)
+        now = asyncio.get_running_loop().time()
+        self._narrow(now)
+        self._leak()
+        if not self.share_per_s or steady_time() >= self._usable_until:
+            return LOOK_AGAIN_S
+        capacity = 1 + self.share_per_s * CATCH_UP_S
+        full_s = (self._level + 1 - capacity) / self.rate_per_s
+        wait_s = max(full_s if full_s > ROUNDING_S else 0.0, self._paused_until - now)
+        if wait_s <= 0 and (passed := self._deadline.passed()):
+            self.close(passed)
+            self._check(self._shut)
+        return wait_s
+
+    async def _pause(self, wait_s: float) -> None:
+        """Wait, but not beyond a change of pace or the lane's closing."""
+        loop = asyncio.get_running_loop()
+        self._bell = bell = loop.create_future()
+        timer = loop.call_later(wait_s, _set, bell)
+        try:
+            await bell
+        finally:
+            timer.cancel()
+            self._bell = None
+
+    def _ring(self) -> None:
+        if self._bell is not None:
+            _set(self._bell)
 
     def _check(self, end: asyncio.Event) -> None:
         if end.is_set() and self._closed_by is not None:
             raise self._closed_by.with_traceback(None)  # else each of a thousand waiters adds its frames
 
-    async def _narrow(self, now: float) -> None:
+    def _narrow(self, now: float) -> None:
         if self.guard_s > self._least_guard_s and now - self._quiet_since >= QUIET_S:
-            self.guard_s = max(self._least_guard_s, self.guard_s / 2)
+            self._set_guard(max(self._least_guard_s, self.guard_s / 2))
             self._quiet_since = now
-            self._limiter = self._bucket()
-            await self._limiter.acquire()  # a new bucket is empty: the call before filled the old one
 
-    def _bucket(self) -> AsyncLimiter:
-        capacity = 1 + self.cap_per_s * CATCH_UP_S
-        return AsyncLimiter(capacity, capacity / self.rate_per_s)
+    def _set_guard(self, guard_s: float) -> None:
+        self._leak()
+        self.guard_s = guard_s
+
+    def _leak(self) -> None:
+        """What has leaked out by now, at the pace so far."""
+        now = asyncio.get_running_loop().time()
+        self._level = max(0.0, self._level - (now - self._leaked_at) * self.rate_per_s)
+        self._leaked_at = now
+        if now - self._left_at >= 1 + self.guard_s:  # no second holds that call and a later one
+            self._level = 0.0
+
+    def _pace_changed(self) -> None:
+        if not self._closed.is_set():
+            self.gate.resize(self._at_the_gate)
+        for follower in self._followers:
+            follower()
+
+    @property
+    def _at_the_gate(self) -> int:
+        return 1 + math.ceil(self.share_per_s * AT_THE_GATE_S) if self.share_per_s else 0
 
     def _forget(self, now: float) -> None:
         while self._recent and self._recent[0] <= now - WINDOW_S:
             self._recent.popleft()
 
     def __repr__(self) -> str:
+        share = "" if self.share_per_s == self.cap_per_s else f", share {self.share_per_s}"
         return (
-            f"<Lane {self.rate_per_s:.2f} of {self.cap_per_s}/s, guard {self.guard_s * 1000:.0f} ms, "
+            f"<Lane {self.rate_per_s:.2f} of {self.cap_per_s}/s{share}, guard {self.guard_s * 1000:.0f} ms, "
             f"{self.admitted} admitted, {self.turned_away} turned away>"
         )
+
+
+def _cap(cap_per_s: int) -> int:
+    if cap_per_s < 1:
+        raise ValueError(f"a lane needs a cap of at least 1 call per second, not {cap_per_s}")
+    return cap_per_s
+
+
+def _share(share_per_s: int) -> int:
+    if share_per_s < 0:
+        raise ValueError(f"a lane's share is 0 calls per second or more, not {share_per_s}")
+    return share_per_s
+
+
+def _set(bell: asyncio.Future[None]) -> None:
+    if not bell.done():
+        bell.set_result(None)

@@ -116,6 +116,10 @@ class Home:
                 found[Provider(provider), int(number)] = path
         return found
 
+    def caps_path(self, run_id: str) -> Path:
+        """The caps somebody gave the run while it worked, beside its journal."""
+        return self.root / JOURNAL / f"{_run(run_id)}.caps.json"
+
     @property
     def beginning_lock_path(self) -> Path:
         """The file of the lock under which the runs of this home begin, one at a time."""

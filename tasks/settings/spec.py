@@ -69,6 +69,7 @@ def _store_endpoint(url: str) -> str:
 
 StoreEndpointUrl = Annotated[str, AfterValidator(_store_endpoint)]
 EndpointUrl = Annotated[str, AfterValidator(_endpoint)]
+AccountName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 CallsPerSecond = Annotated[int, Field(ge=1, le=10_000, strict=True)]
 ColumnName = Annotated[str, Field(min_length=1)]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -141,9 +142,14 @@ class Source(_Section):
         return int(self.strata.removeprefix("prefix:")) if self.strata not in (None, "column") else None
 
 
+DEFAULT_ACCOUNT = "default"
+"""The account where a spec names none: one for each provider."""
+
+
 class Tencent(_Section):
     """`[providers.tencent]`"""
 
+    account: AccountName = DEFAULT_ACCOUNT
     qps: CallsPerSecond = 5
     endpoint: EndpointUrl = "https://faceid.tencentcloudapi.com"
     region: str | None = None
@@ -154,6 +160,7 @@ class Tencent(_Section):
 class Aliyun(_Section):
     """`[providers.aliyun]`"""
 
+    account: AccountName = DEFAULT_ACCOUNT
     qps: CallsPerSecond = 10
     endpoints: Annotated[tuple[EndpointUrl, ...], Field(min_length=1)] = (
         "https://cloudauth.cn-shanghai.aliyuncs.com",

@@ -11,6 +11,7 @@ from tasks.buckets.bucket import Bucket
 from tasks.media.limits import ProviderLimits
 from tasks.media.workers import MediaWorkers
 from tasks.pacing.lane import Lane
+from tasks.pacing.places import Places
 from tasks.pacing.retry import RetryPolicy
 from tasks.providers.detector import Detector
 from tasks.records.earlier import EarlierAnswers
@@ -19,7 +20,7 @@ from tasks.records.journal import Journal
 from tasks.shard.memory import HeldBytes
 
 READY_S = 1.0
-"""Objects fetched and prepared ahead of the lane, in seconds of the cap: a slow fetch leaves no gap."""
+"""Objects fetched and prepared ahead of the lane, in seconds of the share: a slow fetch leaves no gap."""
 
 TRIPS_S = 10.0
 """Objects on the way at most, in seconds of the cap: a lane stays full while replies take up to 9 s."""
@@ -53,7 +54,7 @@ class Line:
     # must not be kept in this home
     earlier: EarlierAnswers | None = None  # what other runs of the home were told; None: nobody is asked
     feeding: asyncio.Lock = field(default_factory=asyncio.Lock)  # one shard is fed at a time
-    ready: asyncio.Semaphore = field(init=False)  # places for those whose first call has not left
+    ready: Places = field(init=False)  # places for those whose first call has not left
     under_way: dict[str, asyncio.Event] = field(default_factory=dict)  # by question, set when its trip ends
 
     @property
@@ -71,7 +72,12 @@ class Line:
         )
 
     def __post_init__(self) -> None:
-        self.ready = asyncio.Semaphore(LEAST_READY + math.ceil(READY_S * self.lane.cap_per_s))
+        self.ready = Places(self._places)
+        self.lane.follow(lambda: self.ready.resize(self._places))
+
+    @property
+    def _places(self) -> int:
+        return LEAST_READY + math.ceil(READY_S * self.lane.share_per_s)
 
     @property
     def trips(self) -> int:

@@ -5,12 +5,14 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tasks.pacing.places import Places
+
 
 class Slot:
     """One place among those who make ready; given back once, however often that is said."""
 
-    def __init__(self, places: asyncio.Semaphore) -> None:
-        self._places: asyncio.Semaphore | None = places
+    def __init__(self, places: Places) -> None:
+        self._places: Places | None = places
 
     def release(self) -> None:
         """Give the place back; nothing the second time."""

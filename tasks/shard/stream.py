@@ -25,9 +25,14 @@ async def stream(line: Line, batches: Iterator[list[Question]]) -> None:
     """
     feed = Feed(batches, line.journal, line.policy)
     ends: list[Exception] = []
+    workers = line.trips
 
     async def work() -> None:
+        nonlocal workers
         while True:
+            if workers < line.trips and not fed.is_set():  # the cap was raised meanwhile
+                workers += 1
+                trips.create_task(work())
             await line.ready.acquire()
             slot = Slot(line.ready)
             taken = None if ends else await feed.next()
@@ -44,7 +49,7 @@ async def stream(line: Line, batches: Iterator[list[Question]]) -> None:
 
     fed = asyncio.Event()
     async with asyncio.TaskGroup() as trips, line.feeding:
-        for _ in range(line.trips):
+        for _ in range(workers):
             trips.create_task(work())
         await fed.wait()
     if ends:

@@ -3,6 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING
 
+from tasks.pacing.shares import Priority
 from tasks.records import run_record
 from tasks.records.home import Home
 from tasks.records.part_numbers import ANY_NUMBER, PartNumbers
@@ -16,6 +17,7 @@ class Bookkeeping:
     """Of a run of one process: its record is the run's, and its parts have any number."""
 
     numbers: PartNumbers = ANY_NUMBER
+    priority = Priority.AUDIT
 
     def check(self) -> None:
         """Return if this process may write into the home now; called before every part and record.

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from domain.errors import FacesweepError
+from domain.verdicts import Provider
 from tasks.records.home import Home
 from tasks.settings import Spec
 from tasks.shard.trip import MOST_FETCHED_BYTES
+from tasks.units.caps import lane_now
 from tasks.units.opening import open_detector, open_home, open_session
 from tasks.units.sources import find_object, open_source
+
+ON_DISK = "prefect.server.concurrency.lease_storage.filesystem"
+"""Where a Prefect server keeps leases over a restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ async def examine(spec: Spec) -> AsyncIterator[Check]:
                 skew_s = probe.clock_skew_s
                 clock = "" if skew_s is None else f"; this clock is {skew_s:+.0f} s from the provider's"
                 yield Check(provider, probe.ready, probe.sentence + clock)
+            yield await _check_lane(provider, spec)
 
 
 async def _check_source(spec: Spec) -> Check:
@@ -60,6 +66,21 @@ async def _check_source(spec: Spec) -> Check:
         return Check("source", is_well=False, sentence=f"{source.url}: {error}")
     how = f"read, and so can {source.inventory}" if source.inventory else "listed and read"
     return Check("source", is_well=True, sentence=f"{source.url} can be {how}")
+
+
+async def _check_lane(provider: Provider, spec: Spec) -> Check:
+    try:
+        lane = await lane_now(provider, spec)
+    except FacesweepError as error:
+        sentence = f"{error}: calls to {provider} would wait until it answers; see PREFECT_API_URL"
+        return Check("lane", is_well=False, sentence=sentence)
+    remark = (
+        ""
+        if not lane.forgets
+        else "; a restart of the server forgets who holds what: set PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE "
+        f"there to {ON_DISK}"
+    )
+    return Check("lane", is_well=True, sentence=f"{lane}{remark}")
 
 
 def _check_home(spec: Spec) -> Check:

@@ -9,7 +9,6 @@ from domain.runs import Progress
 from domain.verdicts import Provider
 from tasks.candidates import PlanTotals
 from tasks.media.workers import MediaWorkers
-from tasks.pacing.lane import Lane
 from tasks.pacing.retry import RetryPolicy
 from tasks.records.balance import Tally
 from tasks.records.earlier import EarlierAnswers, earlier_parts
@@ -20,6 +19,7 @@ from tasks.settings import Spec, decoder_environment
 from tasks.shard.line import Line
 from tasks.shard.memory import HeldBytes
 from tasks.units.bookkeeping import Bookkeeping
+from tasks.units.lanes import open_lane
 from tasks.units.opening import limits_of, open_detector, open_session
 from tasks.units.origin import Origin
 from tasks.units.run import OpenRun
@@ -57,6 +57,10 @@ async def equipped(
             table = spec.asked[provider]
             # First, for it may take a minute: a share of the cap would lie idle meanwhile.
             earlier = await _earlier_answers(stack, run, provider, bookkeeping)
+            caps = home.caps_path(record.run_id)
+            lane = await stack.enter_async_context(
+                open_lane(provider, spec, run.deadline, bookkeeping.priority, caps)
+            )
             return Line(
                 run_id=record.run_id,
                 audit=spec.audit.name,
@@ -64,7 +68,7 @@ async def equipped(
                 limits=limits_of(provider, spec),
                 workers=workers,
                 detector=open_detector(provider, spec, session),
-                lane=Lane(table.qps, deadline=run.deadline),
+                lane=lane,
                 policy=RetryPolicy(),
                 journal=journal,
                 home=home,

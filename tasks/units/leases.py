@@ -13,7 +13,7 @@ from typing import Self
 
 from domain.errors import HomeBusy, ServerAway, UsageError
 from tasks.pacing.steady import steady_time
-from tasks.units.limits import TTL_S, Grant, LimitServer, connect
+from tasks.units.limits import TTL_S, Grant, Limits, connect
 
 MARGIN_S = 5.0
 """How long before the server we give up: for calls that are just leaving, and clocks that differ in speed."""
@@ -29,15 +29,15 @@ class Lease:
     """Slots of one or several limits, held while `is_held`. Made by `Lease.acquired`."""
 
     def __init__(
-        self, server: LimitServer, names: Sequence[str], slots: int, grant: Grant, sent_at: float
+        self, server: Limits, names: Sequence[str], slots: int, grant: Grant, sent_at: float
     ) -> None:
         self.names, self.slots = tuple(names), slots
         self._server, self._grant = server, grant
         self._renewed_at = sent_at
-        self._is_over = False
+        self._is_over = self._is_forgotten = False
 
     @classmethod
-    async def acquired(cls, server: LimitServer, names: Sequence[str], slots: int) -> Self | None:
+    async def acquired(cls, server: Limits, names: Sequence[str], slots: int) -> Self | None:
         """A lease of `slots` of every limit named; None where they are not free.
 
         Raises:
@@ -66,7 +66,8 @@ class Lease:
         """Hold on for another `TTL_S`; a failed attempt leaves the deadline where it is.
 
         A server that lost the lease although it cannot have run out was restarted and kept leases in
-        memory: the slots would stay taken for ever. They are given back; `is_held` is false afterwards.
+        memory: `is_held` is false then. The slots stay taken for ever unless `give_back` is called, by
+        whoever has stopped using them.
 
         Raises:
             ServerAway: no reply; to be tried again before the deadline.
@@ -82,21 +83,20 @@ class Lease:
         if is_known:
             self._renewed_at = sent_at
             return
-        was_forgotten = self.is_held
-        self._is_over = True
-        if was_forgotten:
-            with contextlib.suppress(ServerAway):  # it must not be repeated: the slots may be free already
-                await self._server.release_forgotten(self.names, self._grant, self.slots)
+        self._is_forgotten, self._is_over = self.is_held, True
 
     async def give_back(self) -> None:
-        """Free the slots; nothing happens where the lease is over, or too near its end to be sure.
+        """Free the slots, once; nothing happens where the lease is over, or too near its end to be sure.
 
         No error is raised: slots that could not be given back come back by themselves.
         """
         is_ours, self._is_over = self.is_held, True
-        if is_ours:
-            with contextlib.suppress(ServerAway):
+        was_forgotten, self._is_forgotten = self._is_forgotten, False
+        with contextlib.suppress(ServerAway):  # not repeated: the slots may be free already
+            if is_ours:
                 await self._server.release(self._grant)
+            elif was_forgotten:
+                await self._server.release_forgotten(self.names, self._grant, self.slots)
 
     def __repr__(self) -> str:
         left_s = self.deadline - steady_time()
@@ -107,7 +107,7 @@ class Lease:
 class Claim:
     """A lease that is renewed in the background. Made by `held`."""
 
-    def __init__(self, server: LimitServer, lease: Lease) -> None:
+    def __init__(self, server: Limits, lease: Lease) -> None:
         self.lost = asyncio.Event()
         """Set when the claim is no longer ours; it does not come back."""
         self._server, self._lease = server, lease
@@ -136,6 +136,7 @@ class Claim:
         """After a restart of the server that forgot us: nobody else can have begun if we get it at once."""
         if steady_time() >= self._lease.deadline:
             return False
+        await self._lease.give_back()
         with contextlib.suppress(ServerAway, UsageError):
             lease = await Lease.acquired(self._server, self._lease.names, self._lease.slots)
             if lease is not None:
@@ -191,7 +192,7 @@ async def delete_limit(name: str) -> None:
         await server.delete(name)
 
 
-async def _acquired(server: LimitServer, name: str, slots: int, wait_s: float) -> Lease:
+async def _acquired(server: Limits, name: str, slots: int, wait_s: float) -> Lease:
     give_up_at = steady_time() + wait_s
     while True:
         try:

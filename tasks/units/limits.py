@@ -1,16 +1,18 @@
 """Prefect's global concurrency limits: slots under a name, leased, renewed and given back.
 
-Each request is sent once. Prefect's own client repeats what got no reply, and a release that is repeated
-frees somebody else's slots; who calls here repeats where that is safe.
+A request without a reply is not repeated here, as Prefect's own client does: a release that is repeated
+frees somebody else's slots. Who calls here repeats where that is safe.
 """
 
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import AsyncIterator, Coroutine, Sequence
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import httpx
@@ -35,6 +37,12 @@ NOT_GRANTED = (422, 423)
 """More slots than the limit has; or than it has free."""
 
 LEASE_GONE = 410
+
+UNDONE = 503
+"""The server's database was busy: nothing was written, so the request may be repeated."""
+
+UNDONE_S = 0.3
+
 OCCUPANCY_S = 1.0  # what Prefect's statistics are told of slots whose lease it forgot
 
 T = TypeVar("T")
@@ -59,6 +67,31 @@ class Grant:
     limit_ids: tuple[UUID, ...]
 
 
+class Limits(Protocol):
+    """What leases need of a server; errors and promises as in `LimitServer`."""
+
+    async def read(self, name: str) -> Limit | None:
+        """The limit of that name; None where there is none."""
+
+    async def list(self) -> Mapping[str, Limit]:
+        """Every limit by its name."""
+
+    async def ensure(self, name: str, slots: int) -> Limit:
+        """The limit of that name, made with `slots` where there is none."""
+
+    async def acquire(self, names: Sequence[str], slots: int) -> Grant | None:
+        """Lease `slots` of every limit named; None where one has not so many free."""
+
+    async def renew(self, grant: Grant) -> bool:
+        """Keep a lease; false where the server does not know it."""
+
+    async def release(self, grant: Grant) -> None:
+        """Give leased slots back."""
+
+    async def release_forgotten(self, names: Sequence[str], grant: Grant, slots: int) -> None:
+        """Give slots back whose lease the server lost."""
+
+
 class LimitServer:
     """The limits of one Prefect server. Made by `connect`; belongs to one event loop."""
 
@@ -73,11 +106,11 @@ class LimitServer:
             ServerAway: no reply that could be used.
         """
         try:
-            return _limit(await self._ask(self._client.read_global_concurrency_limit_by_name(name)))
+            return _limit(await self._ask(lambda: self._client.read_global_concurrency_limit_by_name(name)))
         except ObjectNotFound:
             return None
 
-    async def list(self) -> dict[str, Limit]:
+    async def list(self) -> Mapping[str, Limit]:
         """Every limit by its name.
 
         Raises:
@@ -85,7 +118,7 @@ class LimitServer:
         """
         found: dict[str, Limit] = {}
         while True:
-            page = await self._ask(self._client.read_global_concurrency_limits(PAGE, len(found)))
+            page = await self._ask(partial(self._client.read_global_concurrency_limits, PAGE, len(found)))
             found |= {each.name: _limit(each) for each in page}
             if len(page) < PAGE:
                 return found
@@ -100,7 +133,7 @@ class LimitServer:
         if await self.read(name) is None:
             made = GlobalConcurrencyLimitCreate(name=name, limit=slots)
             with contextlib.suppress(ObjectAlreadyExists):  # somebody was faster
-                await self._ask(self._client.create_global_concurrency_limit(made))
+                await self._ask(lambda: self._client.create_global_concurrency_limit(made))
         limit = await self.read(name)
         if limit is None:
             raise ServerAway(f"Prefect's server made the limit {name} and does not know it")
@@ -119,7 +152,9 @@ class LimitServer:
         """
         try:
             await self._ask(
-                self._client.update_global_concurrency_limit(name, GlobalConcurrencyLimitUpdate(limit=slots))
+                lambda: self._client.update_global_concurrency_limit(
+                    name, GlobalConcurrencyLimitUpdate(limit=slots)
+                )
             )
         except ObjectNotFound:
             raise UsageError(f"Prefect's server has no limit {name}") from None
@@ -131,7 +166,7 @@ class LimitServer:
             ServerAway: as `read`.
         """
         with contextlib.suppress(ObjectNotFound):
-            await self._ask(self._client.delete_global_concurrency_limit_by_name(name))
+            await self._ask(lambda: self._client.delete_global_concurrency_limit_by_name(name))
 
     async def acquire(self, names: Sequence[str], slots: int) -> Grant | None:
         """Lease `slots` of every limit named, all or none; None where one has not so many free.
@@ -144,7 +179,7 @@ class LimitServer:
         """
         try:
             reply = await self._ask(
-                self._client.increment_concurrency_slots_with_lease(
+                lambda: self._client.increment_concurrency_slots_with_lease(
                     names=list(names), slots=slots, mode="concurrency", lease_duration=TTL_S
                 )
             )
@@ -170,7 +205,9 @@ class LimitServer:
             ServerAway: as `read`.
         """
         try:
-            await self._ask(self._client.renew_concurrency_lease(grant.lease_id, lease_duration=TTL_S))
+            await self._ask(
+                lambda: self._client.renew_concurrency_lease(grant.lease_id, lease_duration=TTL_S)
+            )
         except ServerAway as refusal:
             if refusal.status == LEASE_GONE:
                 return False
@@ -183,7 +220,7 @@ class LimitServer:
         Raises:
             ServerAway: as `read`; the slots come back by themselves after `TTL_S`.
         """
-        await self._ask(self._client.release_concurrency_slots_with_lease(grant.lease_id))
+        await self._ask(lambda: self._client.release_concurrency_slots_with_lease(grant.lease_id))
 
     async def release_forgotten(self, names: Sequence[str], grant: Grant, slots: int) -> None:
         """Give slots back whose lease the server lost before it ran out: nobody else ever would.
@@ -196,7 +233,7 @@ class LimitServer:
         limits = [await self.read(name) for name in names]
         same = [each.name for each in limits if each is not None and each.id in grant.limit_ids]
         if same:
-            await self._ask(self._client.release_concurrency_slots(same, slots, OCCUPANCY_S))
+            await self._ask(lambda: self._client.release_concurrency_slots(same, slots, OCCUPANCY_S), 1)
 
     async def lease_storage(self) -> str:
         """Where the server keeps leases: the module's name.
@@ -204,10 +241,21 @@ class LimitServer:
         Raises:
             ServerAway: as `read`.
         """
-        reply = await self._ask(self._client.request("GET", "/admin/settings"))
+        reply = await self._ask(lambda: self._client.request("GET", "/admin/settings"))
         return str(reply.json()["server"]["concurrency"]["lease_storage"])
 
-    async def _ask(self, request: Coroutine[Any, Any, T]) -> T:
+    async def _ask(self, request: Callable[[], Coroutine[Any, Any, T]], attempts: int = 3) -> T:
+        """The reply to one request, which is repeated only where the server says that it did nothing."""
+        while True:
+            attempts -= 1
+            try:
+                return await self._ask_once(request())
+            except ServerAway as refusal:
+                if refusal.status != UNDONE or not attempts:
+                    raise
+            await asyncio.sleep(UNDONE_S * random.uniform(0.5, 1.5))  # noqa: S311 - spreads, guards nothing
+
+    async def _ask_once(self, request: Coroutine[Any, Any, T]) -> T:
         try:
             async with asyncio.timeout(REPLY_WITHIN_S):
                 return await asyncio.create_task(request, context=self._unrepeated)

@@ -73,7 +73,8 @@ class OpenRun:
     def progress(self, phase: str = "asking") -> Progress:
         """Where the run stands now."""
         progress = self._counts.progress(phase, self.lines, self.journal.spending)
-        return replace(progress, trouble=self._trouble)
+        troubles = (self._trouble, *(line.lane.trouble for line in self.lines.values()))
+        return replace(progress, trouble=next((each for each in troubles if each), None))
 
     async def check_budget(self) -> None:
         """There is a call left of the budget for whoever has questions pending.

@@ -13,6 +13,7 @@ from domain.errors import Stopped, UsageError
 from domain.runs import RunStatus, ShardStatus, Wanted
 from domain.verdicts import Provider
 from tasks.pacing.lane import Lane
+from tasks.pacing.shares import Priority
 from tasks.records import control, shard_record
 from tasks.records.balance import as_planned
 from tasks.records.home import Home
@@ -69,6 +70,8 @@ USUAL = Rhythm()
 class ShardBooks(Bookkeeping):
     """Of one shard: its record is the shard's, its parts have the shard's numbers; all hangs on a claim."""
 
+    priority = Priority.BACKFILL
+
     def __init__(self, attempt: ShardAttempt, claim: Claim, rhythm: Rhythm) -> None:
         self.numbers = numbers_of_shard(attempt.number, attempt.attempt)
         self.saved: ShardRecord | None = None  # as it stands in the home by our doing
@@ -97,7 +100,7 @@ class ShardBooks(Bookkeeping):
             updated_at=record.updated_at,
             ended_at=record.ended_at,
             books=replace(books, balance=as_planned(books.balance)),  # a larger allowance may come
-            share_per_s=self.lane.cap_per_s if self.lane is not None and is_working else None,
+            share_per_s=self.lane.share_per_s if self.lane is not None and is_working else None,
             simulated=record.simulated,
             stop_reason=record.stop_reason,
         )
