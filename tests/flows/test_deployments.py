@@ -1,6 +1,7 @@
 """deployments/: whoever does what its guide says gets audits on a schedule, and is told when one fails."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,6 +72,11 @@ def test_the_guide_leads_to_a_finished_audit(walk: tuple[Walker, str], emulators
         "aliyun": {"scored": FACES},
     }
     assert "deployment audit/nightly: created" in printed
+    assert re.search(
+        r"^limit facesweep-tencent-default-127\.0\.0\.1\S*: created \(50 calls per second\)$",
+        printed,
+        re.MULTILINE,
+    )
 
 
 def test_the_guide_leads_to_a_finished_backfill(
@@ -143,13 +149,17 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(walk: tuple[Walker
     write_spec(
         person.folder / "other.toml", audit={"name": "other"}, source={"url": "faces"}, tencent={"qps": 1}
     )
+    kyc = (person.folder / "kyc.toml").read_text()
+    (person.folder / "faster.toml").write_text(kyc.replace('"kyc"', '"faster"').replace("50", "60", 1))
     before = _state(person)
 
-    printed = person.type(".venv/bin/facesweep deploy kyc.toml other.toml --dry-run")
+    printed = person.type(".venv/bin/facesweep deploy other.toml faster.toml --dry-run")
 
     assert _state(person) == before
     assert "deployment audit/nightly-other: would be created" in printed
     assert "deployment audit/nightly: left alone" in printed
+    assert "limit facesweep-tencent-default: would be created (1 calls per second)" in printed
+    assert "50 calls per second holds, a spec says 60; `facesweep cap` changes it" in printed
 
 
 def test_a_schedule_that_somebody_paused_stays_paused(walk: tuple[Walker, str]) -> None:
