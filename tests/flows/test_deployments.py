@@ -72,11 +72,8 @@ def test_the_guide_leads_to_a_finished_audit(walk: tuple[Walker, str], emulators
         "aliyun": {"scored": FACES},
     }
     assert "deployment audit/nightly: created" in printed
-    assert re.search(
-        r"^limit facesweep-tencent-default-127\.0\.0\.1\S*: created \(50 calls per second\)$",
-        printed,
-        re.MULTILINE,
-    )
+    created = r"^limit facesweep-tencent-default-127\.0\.0\.1\S*: created \(50 calls per second\)$"
+    assert re.search(created, printed, re.MULTILINE)
 
 
 def test_the_guide_leads_to_a_finished_backfill(
