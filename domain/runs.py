@@ -151,5 +151,5 @@ class Progress:
     listed: int = 0
     providers: tuple[ProviderProgress, ...] = ()
     spending: Spending | None = None  # None where nothing bounds the run
-    trouble: str | None = None  # what somebody should look at: answers not published, calls that wait
+    trouble: str | None = None  # why answers cannot be published, or calls leave, just now; nothing is lost
     shards: ShardCounts | None = None  # of a backfill, as seen by its coordinator

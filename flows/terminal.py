@@ -10,6 +10,7 @@ from rich.text import Text
 from domain.runs import RunStatus
 from domain.verdicts import Risk
 from flows import budgets
+from flows.backfills import show_backfill
 from flows.sampling import show_estimates, show_strata
 from flows.wording import duration, moment, shown
 from tasks.units.books import RunRecord, Summary
@@ -78,6 +79,8 @@ def show_summary(console: Console, summary: Summary) -> None:
         console.print(f"asked again: {record.reask}", highlight=False, markup=False)
     if record.stop_reason:
         console.print(f"stopped: {record.stop_reason}", highlight=False, markup=False)
+    if summary.backfill is not None:
+        show_backfill(console, summary.backfill)
     if summary.findings.risks:
         console.print()
         table = Table("risk, by", *reversed(Risk), box=None, pad_edge=False)
@@ -108,6 +111,10 @@ def show_summary(console: Console, summary: Summary) -> None:
 
 def _standing(summary: Summary) -> str:
     """Who works on an unfinished run: its status may be the last word of a process that was killed."""
+    if summary.backfill is not None:
+        heard_of = moment(summary.record.updated_at)
+        is_left = summary.record.status is RunStatus.RUNNING and not summary.backfill.is_coordinated
+        return f", but its coordinator was last heard of at {heard_of}: `resume` goes on" if is_left else ""
     if summary.worked_on_by:
         return f", worked on by {summary.worked_on_by}"
     if summary.record.status in (RunStatus.PLANNED, RunStatus.RUNNING):

@@ -57,7 +57,7 @@ def register(verbs: Verbs) -> None:
 async def status(options: argparse.Namespace) -> int:
     """The books of each run."""
     from flows.terminal import show_runs
-    from tasks.units.books import run_documents, runs_of, summary_of
+    from tasks.units.books import run_documents, runs_of, summarised
 
     home = home_of(options)
     runs = runs_of(home)
@@ -68,7 +68,7 @@ async def status(options: argparse.Namespace) -> int:
         raise UsageError(f"{options.home} holds no runs: is it an audit's home?")
     else:
         newest = runs[-1].run_id
-        show_runs(OUT, [summary_of(home, each.run_id, with_estimates=each.run_id == newest) for each in runs])
+        show_runs(OUT, [summarised(home, each, with_estimates=each.run_id == newest) for each in runs])
     return 0
 
 

@@ -17,7 +17,7 @@ class Bookkeeping:
     """Of a run of one process: its record is the run's, and its parts have any number."""
 
     numbers: PartNumbers = ANY_NUMBER
-    priority = Priority.AUDIT
+    priority: Priority = Priority.AUDIT
 
     def check(self) -> None:
         """Return if this process may write into the home now; called before every part and record.

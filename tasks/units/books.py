@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
 from domain.budgets import Spending
 from domain.errors import UsageError
+from domain.runs import RunKind
 from tasks.records import run_record
 from tasks.records.balance import Tally, explain
 from tasks.records.home import Home
@@ -18,6 +20,7 @@ from tasks.records.queries import read_tallies
 from tasks.records.run_record import RunRecord, books_of
 from tasks.reports.findings import Findings, find
 from tasks.reports.query import select, skipped
+from tasks.units.backfill.standing import BackfillStanding, counted, standing_of
 from tasks.units.estimates import RiskEstimate, estimates_of, estimates_to_json
 from tasks.units.spending import spending_of
 from tasks.units.stages import read_totals
@@ -32,6 +35,7 @@ __all__ = [
     "runs_of",
     "select_verdicts",
     "skipped_of",
+    "summarised",
     "summary_of",
 ]
 
@@ -40,22 +44,26 @@ def runs_of(home: Home) -> list[RunRecord]:
     """Every run of the home, oldest first, with its books as they stand now.
 
     The journal of an unfinished run is read too where it lies on this machine: its counts are newer than
-    the record's.
+    the record's. A backfill's are the sums of its shards' records.
 
     Raises:
         UsageError: a record cannot be read; names the file.
     """
-    home.refresh("runs")
     return [_current(home, record) for record in run_record.list_runs(home)]
 
 
 def run_documents(home: Home, records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """Run records as they stand in `runs/<id>.json`, oldest first; the newest with its estimates.
 
-    And who works on each: null where nobody does here.
+    And who works on each: null where nobody does here. And where a backfill stands that is not over.
     """
     documents = [
-        run_record.to_json(record) | {"worked_on_by": _worker_of(home, record), "estimates": None}
+        run_record.to_json(record)
+        | {
+            "worked_on_by": _worker_of(home, record),
+            "backfill": None if (standing := _standing_of(home, record)) is None else standing.to_json(),
+            "estimates": None,
+        }
         for record in records
     ]
     if records:
@@ -133,7 +141,13 @@ def _worker_of(home: Home, record: RunRecord) -> str | None:
     return None if record.status.is_over else worker_of(home.lock_path(record.run_id))
 
 
+def _standing_of(home: Home, record: RunRecord) -> BackfillStanding | None:
+    return standing_of(home, record, datetime.now(UTC))
+
+
 def _current(home: Home, record: RunRecord) -> RunRecord:
+    if record.kind is RunKind.BACKFILL:
+        return counted(home, record, datetime.now(UTC))
     journal = home.journal_path(record.run_id)
     if record.status.gives_way or not journal.exists():
         return record
@@ -158,21 +172,26 @@ class Summary:
     worked_on_by: str | None  # such as `process 4711 on host`; None where nobody does on this machine
     spending: Spending | None  # None where nothing bounds the run
     estimates: tuple[RiskEstimate, ...] = ()
+    backfill: BackfillStanding | None = None  # of one that is not over
 
 
-def summary_of(home: Home, run_id: str | None = None, *, with_estimates: bool = True) -> Summary:
-    """The run of that id, or the newest. Estimates read the answers of all runs, not of this one alone.
+def summary_of(home: Home, run_id: str | None = None) -> Summary:
+    """The run of that id, or the newest.
 
     Raises:
         UsageError: there is none.
     """
-    record = run_of(home, run_id)
-    estimates = estimates_of(home, record) if with_estimates else ()
+    return summarised(home, run_of(home, run_id))
+
+
+def summarised(home: Home, record: RunRecord, *, with_estimates: bool = True) -> Summary:
+    """A run of `runs_of`. Estimates read the answers of all runs, not of this one alone."""
     return Summary(
         record,
         balance_lines(record),
         findings_of(home, record.run_id),
         _worker_of(home, record),
         spending_of(record),
-        estimates,
+        estimates_of(home, record) if with_estimates else (),
+        _standing_of(home, record),
     )

@@ -57,10 +57,6 @@ async def equipped(
             table = spec.asked[provider]
             # First, for it may take a minute: a share of the cap would lie idle meanwhile.
             earlier = await _earlier_answers(stack, run, provider, bookkeeping)
-            caps = home.caps_path(record.run_id)
-            lane = await stack.enter_async_context(
-                open_lane(provider, spec, run.deadline, bookkeeping.priority, caps)
-            )
             return Line(
                 run_id=record.run_id,
                 audit=spec.audit.name,
@@ -68,7 +64,15 @@ async def equipped(
                 limits=limits_of(provider, spec),
                 workers=workers,
                 detector=open_detector(provider, spec, session),
-                lane=lane,
+                lane=await stack.enter_async_context(
+                    open_lane(
+                        provider,
+                        spec,
+                        run.deadline,
+                        bookkeeping.priority,
+                        caps=home.caps_path(record.run_id),
+                    )
+                ),
                 policy=RetryPolicy(),
                 journal=journal,
                 home=home,

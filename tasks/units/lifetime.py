@@ -50,7 +50,6 @@ async def open_run(home: Home, run_id: str, given: Budget = AS_IT_IS) -> AsyncIt
         BudgetSpent: nothing of its budget is left, and nobody was asked.
     """
     async with contextlib.AsyncExitStack() as stack:
-        await asyncio.to_thread(home.refresh, "runs")
         records = await asyncio.to_thread(run_record.list_runs, home)
         record = await asyncio.to_thread(_unfinished, home, run_id)
         if record.kind is RunKind.BACKFILL:

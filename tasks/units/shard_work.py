@@ -92,7 +92,11 @@ async def open_shard(
         spec = spec_of(dict(record.spec), f"the spec of run {run_id}")
         until = None if record.budget is None else record.budget.until
         record = replace(record, budget=replace(attempt.allowance, until=until))
-        record = replace(record, books=(_books_at_least(known, totals),), stop_reason=None)
+        record = replace(
+            record,
+            books=(_books_at_least(known, totals),),
+            simulated=record.simulated or (known is not None and known.simulated),
+        )
         run: OpenRun | None = None
         try:
             journal = await stack.enter_async_context(
@@ -104,17 +108,15 @@ async def open_shard(
                 )
             )
             await parts.restore(journal, home, [provider], books.numbers)
-            if known is not None:
-                was_at_work = known.status is ShardStatus.WORKING
-                await journal.catch_up(
-                    spent_before([known.books]), unsaved_calls([known.books], was_at_work=was_at_work)
-                )
+            before = [] if known is None else [known.books]
+            was_at_work = known is not None and known.status is ShardStatus.WORKING
+            await journal.catch_up(spent_before(before), unsaved_calls(before, was_at_work=was_at_work))
             tallies = await journal.tallies()
             record = replace(
                 record, books=(books_of(totals.providers[provider].balance, tallies.get(provider, Tally())),)
             )
             await asyncio.to_thread(check_wanted, home, run_id)
-            is_simulated = await asyncio.to_thread(_is_simulated, home, record, known)
+            is_simulated = are_simulated([*await asyncio.to_thread(run_record.list_runs, home), record])
             record = replace(record, simulated=is_simulated is True)
             run = await stack.enter_async_context(
                 equipped(home, spec, record, totals, journal, tallies, books, is_simulated=is_simulated)
@@ -198,9 +200,3 @@ def _books_at_least(known: ShardRecord | None, totals: PlanTotals) -> ProviderBo
     unsaved = unsaved_calls([known.books], was_at_work=known.status is ShardStatus.WORKING)
     more = unsaved.get(known.provider, 0)
     return replace(known.books, calls=known.books.calls + more, charged=known.books.charged + more)
-
-
-def _is_simulated(home: Home, record: RunRecord, known: ShardRecord | None) -> bool | None:
-    """Whether the home's verdicts are an emulator's, by its runs and this shard; None: nobody knows yet."""
-    own = replace(record, simulated=record.simulated or (known is not None and known.simulated))
-    return are_simulated([*run_record.list_runs(home), own])

@@ -99,7 +99,7 @@ class Worker:
     mortality=st.sampled_from([0.0, 0.03, 0.2]),  # of a process, with each call
     seed=st.integers(0, 2**32),
 )
-def test_no_calls_beyond_the_budget_whoever_dies_and_it_ends_with_all_done_or_nothing_left(
+def test_invariant_6_no_calls_beyond_the_budget_whoever_dies_and_all_is_done_or_nothing_left(
     sizes: list[int],
     calls: int | None,
     cents: int | None,
