@@ -42,7 +42,9 @@ async def deploy(options: argparse.Namespace) -> int:
     wanted = read_wanted([SpecFile(path, spec.audit.name) for path, spec in specs])
     changed = 0
     async with configured_server() as client:
-        everything = put_everything(client, wanted, options.notify, dry_run=options.dry_run)
+        everything = put_everything(
+            client, wanted, [spec for _, spec in specs], options.notify, dry_run=options.dry_run
+        )
         async for change in everything:
             changed += change.done.is_change
             done = f"would be {change.done}" if options.dry_run and change.done.is_change else change.done

@@ -18,7 +18,6 @@ from prefect.events.schemas.automations import Automation
 
 from flows.deploying.changes import Change, Done
 from flows.deploying.deployments import TAG
-from flows.deploying.notices import telling
 
 NO_HEARTBEAT = timedelta(seconds=90)
 """Runs beat every 30 s (`deployments/prefect.yaml`): three beats missed are a death and no hiccup."""
@@ -26,8 +25,8 @@ NO_HEARTBEAT = timedelta(seconds=90)
 TOO_LONG = timedelta(hours=20)
 """An audit that lasts longer eats the next night. Somebody is told; nothing is stopped."""
 
-TOO_LONG_FOR_A_SHARD = timedelta(hours=2)
-"""A shard is 10 to 15 minutes of calls at the cap; several times that where its share is small."""
+TOO_LONG_FOR_A_SHARD = timedelta(hours=6)
+"""A shard is half an hour of calls at the cap; many times that where its share of it is small."""
 
 _PEOPLE_WAIT_FOR = ("audit", "resume", "backfill", "report")
 """Flows whose end somebody waits for. A shard's is its coordinator's to know."""
@@ -38,19 +37,13 @@ _ENDS = {
 _BEAT = "prefect.flow-run.heartbeat"
 
 
-async def put_automations(client: PrefectClient, whom: str | None, *, dry_run: bool) -> AsyncIterator[Change]:
-    """The automations are there as wanted and tell `whom`; None: whomever they told before, at first nobody.
+async def put_automations(
+    client: PrefectClient, tell: list[ActionTypes] | None, *, dry_run: bool
+) -> AsyncIterator[Change]:
+    """The automations are there as wanted and `tell` somebody; None: whomever they told before.
 
     One that a person switched off stays off.
-
-    Raises:
-        UsageError: `whom` names no block that can tell anybody.
     """
-    tell: list[ActionTypes] | None = None
-    if whom is not None:
-        tell, changes = await telling(client, whom, dry_run=dry_run)
-        for change in changes:
-            yield change
     for wanted in automations():
         found = await client.read_automations_by_name(wanted.name)
         there = found[0] if found else None

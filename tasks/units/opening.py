@@ -40,6 +40,7 @@ from tasks.settings import (
 __all__ = [
     "Audit",
     "Home",
+    "Spec",
     "environment_with",
     "limits_of",
     "open_audit",

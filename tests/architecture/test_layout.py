@@ -31,7 +31,7 @@ SHAPELESS = {
 INVARIANTS = range(1, 11)
 
 COMMANDS = (
-    *("demo", "plan", "audit", "resume", "retry", "abandon"),
+    *("demo", "plan", "audit", "resume", "retry", "abandon", "backfill", "pause"),
     *("status", "runs", "skipped", "report", "verdicts", "compact", "doctor", "deploy"),
 )
 

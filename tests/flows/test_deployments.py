@@ -1,6 +1,7 @@
 """deployments/: whoever does what its guide says gets audits on a schedule, and is told when one fails."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,13 @@ def walk(
     write_spec(
         folder / "kyc.toml", audit={"name": "kyc"}, source={"url": str(folder / "faces")}, **both(emulators)
     )
+    folder_of_faces(folder / "archive", FACES)
+    write_spec(
+        folder / "years.toml",
+        audit={"name": "years"},
+        source={"url": str(folder / "archive")},
+        tencent=both(emulators)["tencent"],
+    )
     printed = ""
     with walker(folder) as person:
         for block in walked_blocks():
@@ -64,10 +72,23 @@ def test_the_guide_leads_to_a_finished_audit(walk: tuple[Walker, str], emulators
         "aliyun": {"scored": FACES},
     }
     assert "deployment audit/nightly: created" in printed
-    assert {name: emulators.summary(name)["billed"] for name in ("tencent", "aliyun")} == {
-        "tencent": FACES,
-        "aliyun": FACES,
-    }
+    created = r"^limit facesweep-tencent-default-127\.0\.0\.1\S*: created \(50 calls per second\)$"
+    assert re.search(created, printed, re.MULTILINE)
+
+
+def test_the_guide_leads_to_a_finished_backfill(
+    walk: tuple[Walker, str], emulators: RunningEmulators
+) -> None:
+    """Its coordinator takes its place in one pool, its shards in the other; nobody is asked twice."""
+    person, _ = walk
+
+    (record,) = [
+        json.loads(path.read_text()) for path in (person.folder / "audits/years/runs").glob("*.json")
+    ]
+
+    assert (record["kind"], record["status"]) == ("backfill", "done")
+    assert _books(record) == [{"provider": "tencent", "outcomes": {"scored": FACES}}]
+    assert emulators.summary("tencent")["billed"] == 2 * FACES  # the night's, and the archive's
 
 
 def test_the_next_nights_are_on_the_servers_calendar(walk: tuple[Walker, str]) -> None:
@@ -94,7 +115,22 @@ def test_keys_stay_out_of_what_the_server_holds(walk: tuple[Walker, str]) -> Non
     assert not [name for name, value in KEYS.items() if "SECRET" in name and value.encode() in held]
 
 
+def test_somebody_is_told_of_a_run_that_failed(walk: tuple[Walker, str]) -> None:
+    """By a webhook that is given once."""
+    person, _ = walk
+    with _webhook() as (url, told):
+        printed = person.type(f".venv/bin/facesweep deploy kyc.toml --notify {url}")
+        assert "block webhook/facesweep: created" in printed
+
+        person.type(
+            ".venv/bin/prefect deployment run audit/nightly -p spec_path=/nowhere.toml --watch || true"
+        )
+
+        assert "/nowhere.toml: no such spec file" in json.loads(told.get(timeout=60))["text"]
+
+
 def test_deploying_again_changes_nothing(walk: tuple[Walker, str]) -> None:
+    """Whom to tell neither, though nobody says it again."""
     person, _ = walk
     before = _state(person)
 
@@ -110,13 +146,17 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(walk: tuple[Walker
     write_spec(
         person.folder / "other.toml", audit={"name": "other"}, source={"url": "faces"}, tencent={"qps": 1}
     )
+    kyc = (person.folder / "kyc.toml").read_text()
+    (person.folder / "faster.toml").write_text(kyc.replace('"kyc"', '"faster"').replace("50", "60", 1))
     before = _state(person)
 
-    printed = person.type(".venv/bin/facesweep deploy kyc.toml other.toml --dry-run")
+    printed = person.type(".venv/bin/facesweep deploy other.toml faster.toml --dry-run")
 
     assert _state(person) == before
     assert "deployment audit/nightly-other: would be created" in printed
     assert "deployment audit/nightly: left alone" in printed
+    assert "limit facesweep-tencent-default: would be created (1 calls per second)" in printed
+    assert "50 calls per second holds, a spec says 60; `facesweep cap` changes it" in printed
 
 
 def test_a_schedule_that_somebody_paused_stays_paused(walk: tuple[Walker, str]) -> None:
@@ -144,7 +184,6 @@ def test_what_prefect_deploys_from_the_same_file_is_the_same(walk: tuple[Walker,
     )
 
     assert _state(person) == before
-    assert "nothing to change" in person.type(".venv/bin/facesweep deploy kyc.toml")
 
 
 def test_the_report_of_a_month_lies_in_the_home_and_names_no_object(walk: tuple[Walker, str]) -> None:
@@ -160,21 +199,6 @@ def test_the_report_of_a_month_lies_in_the_home_and_names_no_object(walk: tuple[
     assert ".jpg" not in kept
     (artifact,) = _asked(person, "artifacts/filter", "POST", {"artifacts": {"key": {"any_": ["report-kyc"]}}})
     assert artifact["data"] == kept
-
-
-def test_somebody_is_told_of_a_run_that_failed(walk: tuple[Walker, str]) -> None:
-    """By a webhook given once; the url is a block's, and no later deploy forgets it."""
-    person, _ = walk
-    with _webhook() as (url, told):
-        printed = person.type(f".venv/bin/facesweep deploy kyc.toml --notify {url}")
-        assert "block webhook/facesweep: created" in printed
-        assert "nothing to change" in person.type(".venv/bin/facesweep deploy kyc.toml")
-
-        person.type(
-            ".venv/bin/prefect deployment run audit/nightly -p spec_path=/nowhere.toml --watch || true"
-        )
-
-        assert "/nowhere.toml: no such spec file" in json.loads(told.get(timeout=60))["text"]
 
 
 def _answers(person: Walker) -> bool:
