@@ -3,6 +3,8 @@
 import argparse
 import asyncio
 import importlib.metadata
+import io
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -27,8 +29,17 @@ DONE, FAILED_LEFT, WRONG_USE, DENIED, OUT_OF_BUDGET, INTERRUPTED = 0, 1, 2, 3, 4
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with the contract's status."""
+    _speak_of_any_name()
     options = _parser().parse_args(arguments)
     sys.exit(run(options))
+
+
+def _speak_of_any_name() -> None:
+    """Names of files are UTF-8 whatever the locale says; what a terminal cannot show is no error."""
+    if sys.getfilesystemencoding() != "utf-8":  # settled before any code runs: begin again
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - ourselves
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr always is
 
 
 def run(options: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each status of the contract
