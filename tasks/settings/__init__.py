@@ -8,6 +8,7 @@ from tasks.settings.environment import (
     environment_with,
     has_proxy,
     quiet_prefect,
+    spare_this_machine,
     state_folder,
     tencent_session_token,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "has_proxy",
     "quiet_prefect",
     "read_spec",
+    "spare_this_machine",
     "spec_of",
     "state_folder",
     "tencent_session_token",

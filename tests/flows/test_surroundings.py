@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.flows.faces import emulated, folder_of_faces
 from tests.flows.facesweep_process import Facesweep
 
 
@@ -30,3 +31,30 @@ def test_names_of_any_script_are_read_and_shown_whatever_the_locale(
     assert ended.status == 0, ended.err
     assert "tencent: 1 listed, 1 to ask about" in ended.out
     assert shown in ended.out
+
+
+NOBODY = "http://127.0.0.1:9"
+
+
+def test_a_proxy_of_the_network_is_not_asked_for_what_runs_on_this_machine(
+    tmp_path: Path, prefect_url: str
+) -> None:
+    """Prefect's own short-lived server and the demo's providers are reached there; so is any other one."""
+    facesweep = Facesweep(tmp_path, prefect_url)
+    facesweep.environment |= {"http_proxy": NOBODY, "HTTP_PROXY": NOBODY, "NO_PROXY": "intranet.example"}
+    folder_of_faces(tmp_path / "source", 1)
+    with emulated() as emulators:
+        spec = facesweep.spec(source={"url": "source"}, tencent={"endpoint": emulators.tencent_url})
+        ended = facesweep.run("audit", spec, "--yes")
+    assert ended.status == 0, ended.err
+    assert "1 asked = 1 scored" in ended.out
+
+
+def test_a_prefect_server_that_cannot_be_reached_is_named_with_what_to_do(tmp_path: Path) -> None:
+    facesweep = Facesweep(tmp_path, f"{NOBODY}/api")
+    (tmp_path / "source").mkdir()
+    ended = facesweep.run("audit", facesweep.spec(source={"url": "source"}, tencent={}), "--yes")
+    assert ended.status == 2
+    assert ended.err.splitlines()[-1] == (
+        f"facesweep: the Prefect server at {NOBODY}/api cannot be reached: start it, or unset PREFECT_API_URL"
+    )
