@@ -45,9 +45,10 @@ def _speak_of_any_name() -> None:
 def run(options: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each status of the contract
     """The exit status of one command; errors for people go to stderr as one sentence."""
     try:
-        return int(asyncio.run(options.command(options)))
+        status = int(asyncio.run(options.command(options)))
+        sys.stdout.flush()  # while a reader that has gone can still be noticed
     except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
-        sys.stderr.close()
+        _write_no_more()
         return DONE
     except (KeyboardInterrupt, asyncio.CancelledError, Stopped) as stop:
         return _said(options, stop, INTERRUPTED, str(stop) or "interrupted")
@@ -68,6 +69,13 @@ def run(options: argparse.Namespace) -> int:  # noqa: PLR0911 - one for each sta
     except Exception as error:
         sentence = f"unexpected {type(error).__name__}: {error}; --debug shows where"
         return _said(options, error, FAILED_LEFT, sentence)
+    return status
+
+
+def _write_no_more() -> None:
+    """What is still to be printed goes nowhere; otherwise Python complains of it when it ends."""
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - no file of ours
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _said(options: argparse.Namespace, error: BaseException, status: int, sentence: str) -> int:
