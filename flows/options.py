@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 Command = Callable[[argparse.Namespace], Awaitable[int]]
 
+MOST = 10**15
+"""Of what is counted: more objects than any store holds, more calls than anybody pays for."""
+
 EXAMPLE_SPEC = """\
 an example spec, kyc.toml:
 
@@ -105,8 +108,8 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 def count(text: str) -> int:
     """A number of at least 1, as an option's type."""
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a count of at least 1")
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:20]) <= MOST:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a count of at least 1 and at most {MOST:,}")
     return int(text)
 
 

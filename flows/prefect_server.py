@@ -20,7 +20,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from domain.errors import FacesweepError
+from domain.errors import FacesweepError, UsageError
 from flows.children import ended, start_python
 from tasks.units.lanes import alone
 from tasks.units.opening import environment_with
@@ -39,9 +39,18 @@ async def some_server() -> AsyncIterator[None]:
 
     Raises:
         FacesweepError: our own does not start; quotes the last thing it said.
+        UsageError: the configured one cannot be reached.
     """
-    if get_current_settings().api.url is not None:
-        yield
+    if (configured := get_current_settings().api.url) is not None:
+        try:
+            yield
+        except RuntimeError as error:  # Prefect has no class of its own for it
+            if not str(error).startswith("Failed to reach API"):
+                raise
+            raise UsageError(
+                f"the Prefect server at {_PASSWORD.sub('//…@', configured)} cannot be reached: start it, or "
+                "unset PREFECT_API_URL"
+            ) from None
         return
     with tempfile.TemporaryFile() as printed:
         async with _own_server(printed) as url:

@@ -37,8 +37,10 @@ def write_rows(console: Console, rows: pa.RecordBatchReader, form: str | None, o
         else:
             with output.open("wb") as file:
                 _write(rows, form, file)
+    except BrokenPipeError:
+        raise  # whoever read it has seen enough
     except OSError as error:
-        raise UsageError(f"{output}: cannot be written: {error.strerror}") from None
+        raise UsageError(f"{output or 'the output'}: cannot be written: {error.strerror}") from None
 
 
 def _write(rows: pa.RecordBatchReader, form: str, file: BinaryIO) -> None:

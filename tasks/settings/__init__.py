@@ -11,6 +11,7 @@ from tasks.settings.environment import (
     metrics_address,
     quiet_prefect,
     read_metrics_address,
+    spare_this_machine,
     state_folder,
     tencent_session_token,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "quiet_prefect",
     "read_metrics_address",
     "read_spec",
+    "spare_this_machine",
     "spec_of",
     "state_folder",
     "tencent_session_token",

@@ -68,17 +68,31 @@ QUIET_PREFECT = {
 
 
 def quiet_prefect() -> None:
-    """Set `QUIET_PREFECT`, and silence loggers; call it before Prefect is imported.
+    """Set `QUIET_PREFECT`, silence loggers, and spare this machine; call it before Prefect is imported.
 
     Prefect's workers log what they do not finish in time by loggers no setting of theirs reaches. A command
     says what people need in its own words, so on a terminal nothing below critical is logged at all.
     """
+    spare_this_machine()
     logging.disable(logging.ERROR)
     logging.raiseExceptions = (
         False  # else a server that takes no log lines is spoken of in the middle of ours
     )
     for name, value in QUIET_PREFECT.items():
         os.environ.setdefault(name, value)
+
+
+def spare_this_machine() -> None:
+    """Whatever proxies the environment names, what runs on this machine is reached without one.
+
+    Prefect's short-lived server and the demo's providers do; no proxy of a network could reach them.
+    """
+    named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if named.strip() == "*":
+        return
+    hosts = [host for host in (each.strip() for each in named.split(",")) if host]
+    hosts += [host for host in ("127.0.0.1", "localhost", "::1") if host not in hosts]
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(hosts)
 
 
 def has_proxy() -> bool:

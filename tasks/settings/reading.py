@@ -25,11 +25,13 @@ def read_spec(path: Path) -> Spec:
         UsageError: the file cannot be read or is not a valid spec; names the file, the key and the remedy.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows write a byte order mark
     except FileNotFoundError:
         raise UsageError(f"{path}: no such spec file; see `facesweep audit --help` for an example") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: is not UTF-8: save it as UTF-8") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -64,6 +66,8 @@ def spec_of(data: dict[str, Any], origin: str) -> Spec:
     after, before = spec.source.modified_after, spec.source.modified_before
     if after and before and after >= before:
         raise UsageError(f"{origin}: source.modified_after is not before source.modified_before")
+    if spec.source.max_bytes is not None and spec.source.max_bytes < spec.source.min_bytes:
+        raise UsageError(f"{origin}: source.max_bytes is smaller than source.min_bytes")
     if spec.source.allocation and not spec.source.strata:
         raise UsageError(f"{origin}: source.allocation shares a sample among strata: add source.strata")
     for key in ("columns", "inventory_endpoint_url", "inventory_region"):
@@ -143,7 +147,10 @@ def _sentence(error: ValidationError) -> str:
         return f"{_dotted(where)}: unknown key{hint}"
     if fault["type"] == "missing":
         return f"{_dotted(where)}: this key is required"
+    if where[0] == "processing_record":  # of every type a value may have there is a fault
+        return f"{_dotted(where[:2])}: must be a text, a number, true or false"
     message = fault["msg"].removeprefix("Value error, ").replace("valid tuple", 'list, such as ["*.jpg"]')
+    message = message.removesuffix(" after validation, not 0").replace("Tuple", "List")
     more = error.error_count() - 1
     return f"{_dotted(where)}: {message[0].lower()}{message[1:]}" + (f" (and {more} more)" if more else "")
 

@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from domain.budgets import Budget
 from domain.errors import UsageError
@@ -19,13 +19,27 @@ def _endpoint(text: str) -> str:
         raise ValueError(str(error)) from None
 
 
-def _sample(value: bool | int | str) -> int | str:
-    if isinstance(value, bool):
-        raise ValueError('must be a share such as "1%" or a count of at least 1')  # noqa: TRY004 - pydantic's
-    if isinstance(value, int):
-        if value < 1:
-            raise ValueError('must be a share such as "1%" or a count of at least 1')
+def _name(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text) is None:
+        raise ValueError(
+            "must be letters, digits, '.', '_' and '-', 64 at most, and begin with a letter or digit"
+        )
+    return text
+
+
+def _place(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not hold a zero byte: no file has such a name")
+    return text
+
+
+def _sample(value: object) -> int | str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= MOST_OBJECTS:
+            raise ValueError(f'must be a share such as "1%" or a count from 1 to {MOST_OBJECTS:,}')
         return value
+    if not isinstance(value, str):
+        raise ValueError('must be a share such as "1%" or a count of at least 1')  # noqa: TRY004 - pydantic's
     share = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", value)
     if share is None or not 0 < float(share[1]) <= 100:
         raise ValueError('must be a share over 0% and up to 100%, such as "1%", or a count')
@@ -67,6 +81,10 @@ def _store_endpoint(url: str) -> str:
     return url
 
 
+MOST_OBJECTS = 10**15
+"""Of a sample: more than any store holds, and a number that everything here can hold."""
+
+Place = Annotated[str, Field(min_length=1), AfterValidator(_place)]
 StoreEndpointUrl = Annotated[str, AfterValidator(_store_endpoint)]
 EndpointUrl = Annotated[str, AfterValidator(_endpoint)]
 AccountName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -82,8 +100,8 @@ class _Section(BaseModel):
 class Audit(_Section):
     """`[audit]`: what the job is called and where its results live."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    home: str | None = None
+    name: Annotated[str, AfterValidator(_name)]
+    home: Annotated[str, AfterValidator(_place)] | None = None
     home_endpoint_url: StoreEndpointUrl | None = None
     home_region: str | None = None
 
@@ -104,19 +122,19 @@ class Columns(_Section):
 class Source(_Section):
     """`[source]`: which objects."""
 
-    url: Annotated[str, Field(min_length=1)]
+    url: Place
     include: tuple[str, ...] | None = None  # every suffix that usually means a picture or a video
     exclude: tuple[str, ...] = ()
     modified_after: AwareDatetime | None = None
     modified_before: AwareDatetime | None = None
     min_bytes: Annotated[int, Field(ge=0)] = 1
     max_bytes: Annotated[int, Field(ge=1)] | None = None
-    sample: Annotated[bool | int | str, AfterValidator(_sample)] | None = None
+    sample: Annotated[int | str | None, BeforeValidator(_sample)] = None
     strata: Annotated[str, AfterValidator(_strata)] | None = None
     allocation: Literal["proportional", "equal"] | None = None  # proportional, where there are strata
     endpoint_url: StoreEndpointUrl | None = None
     region: str | None = None
-    inventory: Annotated[str, Field(min_length=1)] | None = None  # instead of a listing
+    inventory: Place | None = None  # instead of a listing
     inventory_endpoint_url: StoreEndpointUrl | None = None  # the source's, where they share a store
     inventory_region: str | None = None
     columns: Columns | None = None

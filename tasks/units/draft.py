@@ -32,7 +32,7 @@ from tasks.records.balance import Tally
 from tasks.records.home import Home, written_to
 from tasks.records.lock import ProcessLock, RunLock
 from tasks.records.run_record import RunRecord, books_of
-from tasks.settings import Spec
+from tasks.settings import Spec, spec_of
 from tasks.units.opening import versions
 from tasks.units.origin import refuse_to_mix
 from tasks.units.sources import list_source
@@ -158,7 +158,7 @@ async def draft_retry(home: Home, run_id: str, outcomes: Collection[Outcome]) ->
             outcome is one that is never asked again.
     """
     record = await asyncio.to_thread(run_record.load, home, run_id)
-    spec = Spec.model_validate(dict(record.spec))
+    spec = spec_of(dict(record.spec), f"the spec of run {run_id}")
     records = await asyncio.to_thread(run_record.list_runs, home)
     await asyncio.to_thread(_check_finished, home, records, None)
     await refuse_to_mix(home, spec, records)

@@ -32,6 +32,7 @@ from tasks.settings import (
     has_proxy,
     quiet_prefect,
     read_spec,
+    spare_this_machine,
     state_folder,
     tencent_session_token,
     with_sample,
@@ -60,6 +61,7 @@ def open_session() -> aiohttp.ClientSession:
     The number of connections is bounded by the calls on the way, not here: a call that waited for a
     connection after the lane admitted it would arrive late, beside its successors.
     """
+    spare_this_machine()
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),
         cookie_jar=aiohttp.DummyCookieJar(),

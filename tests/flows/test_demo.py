@@ -183,6 +183,26 @@ def test_a_query_prints_its_rows_and_nothing_else(demo: Telling, home: Path) -> 
     assert demo["verdicts"]["out"].splitlines()[1:] == [str(len(verdict_rows.rows(home)))]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["status"], ["runs"], ["report"], ["verdicts", "--sql", "SELECT * FROM verdicts"], ["skipped"]],
+)
+def test_whoever_reads_only_the_beginning_ends_a_command_in_peace(home: Path, command: list[str]) -> None:
+    """As `| head -1` does: no complaint, and no status of a failure."""
+    name, *options = command
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows", name, str(home), *options],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+
+
 def test_the_demo_says_where_everything_lies_and_what_to_try_next(demo: Telling, home: Path) -> None:
     assert f"facesweep status {home}" in demo["demo"]["out"]
     assert f"facesweep verdicts {home} --sql" in demo["demo"]["out"]

@@ -81,20 +81,13 @@ def test_a_folder_is_no_spec(tmp_path: Path) -> None:
 def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
     path = tmp_path / "kyc.toml"
     path.write_bytes(b'name = "\xff"')
-    with pytest.raises(UsageError, match=r"kyc\.toml: cannot be read"):
+    with pytest.raises(UsageError, match=r"kyc\.toml: is not UTF-8: save it as UTF-8$"):
         read_spec(path)
 
 
 def test_bad_toml_is_named_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"kyc\.toml: not valid TOML: .*line 2"):
         read_spec(written(tmp_path, "[audit]\nname = kyc\n"))
-
-
-def test_a_byte_order_mark_as_windows_editors_write_it_is_refused_with_a_sentence(tmp_path: Path) -> None:
-    path = tmp_path / "kyc.toml"
-    path.write_text(LEAST, encoding="utf-8-sig")
-    with pytest.raises(UsageError, match=r"kyc\.toml: not valid TOML"):
-        read_spec(path)
 
 
 # --- where things are ---
@@ -552,3 +545,34 @@ def test_prefect_is_quiet_unless_the_user_wants_to_hear_it(monkeypatch: pytest.M
     environment.quiet_prefect()
     assert os.environ["PREFECT_LOGGING_LEVEL"] == "DEBUG"
     assert os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"audit__name": "../kyc"}, "audit.name: must be letters, digits, '.', '_' and '-', 64 at most"),
+        ({"audit__home": "a\0b"}, "audit.home: must not hold a zero byte"),
+        ({"source__url": "a\0b"}, "source.url: must not hold a zero byte"),
+        ({"source__inventory": "a\0b"}, "source.inventory: must not hold a zero byte"),
+        ({"source__sample": 1.5}, 'source.sample: must be a share such as "1%" or a count of at least 1'),
+        ({"source__sample": 2**63}, 'source.sample: must be a share such as "1%" or a count from 1 to '),
+        (
+            {"source__min_bytes": 200, "source__max_bytes": 100},
+            "source.max_bytes is smaller than source.min_bytes",
+        ),
+        (
+            {"providers__aliyun__endpoints": []},
+            "providers.aliyun.endpoints: list should have at least 1 item",
+        ),
+        ({"processing_record__by": ["x"]}, "processing_record.by: must be a text, a number, true or false"),
+    ],
+)
+def test_the_sentence_says_what_the_key_may_be(changes: dict[str, Any], said: str) -> None:
+    assert refusal(**changes).startswith(said)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_spec(tmp_path: Path) -> None:
+    """Editors on Windows put one in front of what they save as UTF-8."""
+    path = tmp_path / "kyc.toml"
+    path.write_text(LEAST, encoding="utf-8-sig")
+    assert read_spec(path).audit.name == "kyc"
