@@ -7,6 +7,8 @@ parts       journal → immutable Parquet parts         home, durable     where 
 earlier     what earlier runs were told of a content  content_index, unpacked   how it is found
 lock, claim one process per run or compaction         run_record        runs/<id>.json
 balance     every question in exactly one place       staging           where nobody looks yet
+shard_record, control   runs/<id>/…: a backfill's shards, and what people want of it
+part_numbers            which numbers the parts of a run, or of a shard, have
 
 parts_in_force   which parts hold the verdicts, for whoever reads them
 compaction       many parts become few: merging, checking (that no row changed), swap

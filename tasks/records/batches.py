@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.records.merging import MIB, Slices
+from tasks.records.part_numbers import shard_of
 from tasks.records.parts import PartDamaged
 from tasks.records.parts_in_force import merged_folder, part_name
 
@@ -71,10 +72,30 @@ class PartFacts:
         return {f"{each // 12:04d}-{each % 12 + 1:02d}" for each in range(first, last + 1)}
 
 
-def next_batch(facts: Iterable[PartFacts], runs_over: Collection[str], sizes: Sizes) -> list[PartFacts]:
+ShardName = tuple[str, str, int]
+"""A shard of a backfill: its run's id, its provider, its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """What is over: nobody goes on from its parts, so they may be merged."""
+
+    runs: Collection[str]
+    shards: Collection[ShardName] = ()  # done ones of backfills that are not over
+
+    def holds(self, part: PartFacts) -> bool:
+        """Whether the part is a run's own, and that run or its shard is over."""
+        if part.run_id is None or part.run_id in self.runs:
+            return part.run_id is not None
+        name = part_name(part.relative)
+        shard = None if name is None or name.number is None else shard_of(name.number)
+        return shard is not None and (part.run_id, part.provider, shard) in self.shards
+
+
+def next_batch(facts: Iterable[PartFacts], over: Over, sizes: Sizes) -> list[PartFacts]:
     """The parts to merge next, of one provider; none when all is as it should be.
 
-    Parts of runs that are over, in the order in which they were settled, until they make a full part with
+    Parts of what is over, in the order in which they were settled, until they make a full part with
     those of their months that are merged and not full.
     """
     for _, own in groupby(sorted(facts, key=_in_order), key=lambda each: each.provider):
@@ -83,7 +104,7 @@ def next_batch(facts: Iterable[PartFacts], runs_over: Collection[str], sizes: Si
         chosen: list[PartFacts] = []
         so_far = totals_of([])
         for each in parts:
-            if each.run_id in runs_over:
+            if over.holds(each):
                 joining = [other for other in growing if other.months & each.months]
                 growing = [other for other in growing if other not in joining]
                 chosen += [*joining, each]

@@ -1,8 +1,9 @@
 """Compaction: the parts of runs that are over become few large ones, sorted, by provider and month.
 
-What a run publishes is a part for each shard, thousands for ten million rows. They are merged a batch at a
-time, as much as makes one part of full size: merged aside, compared with what they replace row for row, and
-only then put in its place (`swap`).
+What a run publishes is a part for each shard, thousands for ten million rows; each worker of a backfill
+publishes one a minute, so the shards of it that are done do not wait for the others. They are merged a batch
+at a time, as much as makes one part of full size: merged aside, compared with what they replace row for row,
+and only then put in its place (`swap`).
 
 A merged part holds what was settled one after the other, sorted by key. So a question about a run or a day
 looks into few parts, and one about an object into one row group of each.
@@ -17,7 +18,17 @@ from itertools import count
 from pathlib import Path
 
 from domain.errors import FacesweepError
-from tasks.records.batches import PartFacts, Sizes, Totals, expected, next_batch, read_facts, totals_of
+from tasks.records.batches import (
+    Over,
+    PartFacts,
+    ShardName,
+    Sizes,
+    Totals,
+    expected,
+    next_batch,
+    read_facts,
+    totals_of,
+)
 from tasks.records.checking import row_sum
 from tasks.records.claim import compacting_alone
 from tasks.records.home import Home
@@ -45,11 +56,12 @@ def compact(
     home: Home,
     runs_over: Collection[str],
     *,
+    shards_over: Collection[ShardName] = (),
     sizes: Sizes = WHOLE,
     go_on: Callable[[], None] = lambda: None,
     at_step: Callable[[str], None] = lambda _: None,
 ) -> Compaction:
-    """Merge the parts of the runs that are over, after clearing up what an earlier compaction left half done.
+    """Merge the parts of runs and shards that are over, after clearing up what an earlier one left half done.
 
     Of a month's merged parts at most one is not full; it is merged again with what comes later, full ones
     never are. So a second compaction finds nothing to do. `go_on` is called every few seconds while rows
@@ -61,17 +73,24 @@ def compact(
         HomeUnwritable: no room or no permission; the parts that were there still count.
         PartDamaged, MergeDiffers, UsageError: as `merge`; nothing is replaced.
     """
+    over = Over(runs_over, shards_over)
     with compacting_alone(home) as check_alone:
         finish_swap(home)
         facts = before = _facts(home, {})
-        while batch := next_batch(facts, runs_over, sizes):
+        while batch := next_batch(facts, over, sizes):
             check_alone()
             _replace(home, batch, sizes, check_alone, go_on, at_step)
             facts = _facts(home, {each.relative: each for each in facts})
-    return Compaction(_totals(before), _totals(facts), _unfinished(facts, runs_over))
+    return Compaction(_totals(before), _totals(facts), _unfinished(facts, over))
 
 
-def look_ahead(home: Home, runs_over: Collection[str], *, sizes: Sizes = WHOLE) -> Compaction:
+def look_ahead(
+    home: Home,
+    runs_over: Collection[str],
+    *,
+    shards_over: Collection[ShardName] = (),
+    sizes: Sizes = WHOLE,
+) -> Compaction:
     """What `compact` would do; files and bytes afterwards are estimates. No part is touched.
 
     Raises:
@@ -81,12 +100,13 @@ def look_ahead(home: Home, runs_over: Collection[str], *, sizes: Sizes = WHOLE) 
     def read_all(files: Sequence[Path]) -> list[PartFacts]:
         return [read_facts("/".join(each.parts[-4:]), each) for each in files]
 
+    over = Over(runs_over, shards_over)
     facts = before = read_parts(home, read_all)
     numbers = count(1)
-    while batch := next_batch(facts, runs_over, sizes):
+    while batch := next_batch(facts, over, sizes):
         merged = {each.relative for each in batch}
         facts = [each for each in facts if each.relative not in merged] + expected(batch, next(numbers))
-    return Compaction(_totals(before), _totals(facts), _unfinished(facts, runs_over))
+    return Compaction(_totals(before), _totals(facts), _unfinished(facts, over))
 
 
 def _replace(
@@ -141,6 +161,6 @@ def _totals(facts: Iterable[PartFacts]) -> dict[str, Totals]:
     return {provider: totals_of(parts) for provider, parts in sorted(by_provider.items())}
 
 
-def _unfinished(facts: Iterable[PartFacts], runs_over: Collection[str]) -> dict[str, int]:
-    runs = (each.run_id for each in facts if each.run_id is not None and each.run_id not in runs_over)
+def _unfinished(facts: Iterable[PartFacts], over: Over) -> dict[str, int]:
+    runs = (each.run_id for each in facts if each.run_id is not None and not over.holds(each))
     return dict(sorted(Counter(runs).items()))

@@ -1,5 +1,6 @@
 """Shards of one run in processes of their own: side by side, killed, and taken over here and elsewhere."""
 
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,8 +90,8 @@ async def test_two_processes_work_on_two_shards_of_one_run_and_the_books_add_up(
     assert [end["books"]["outcomes"] for end in ends] == [{"scored": SHARD}] * 2
     assert set(Counter(asked_about(emulators)).values()) == {1}
     assert len(published(tmp_path / "home")) == FACES
-    numbers = [path.name for path in verdict_rows.parts(tmp_path / "home")]
-    assert numbers == ["part-10001.parquet", "part-20001.parquet"]
+    names = [path.name for path in verdict_rows.parts(tmp_path / "home")]
+    assert {"part-10001.parquet", "part-20001.parquet"} <= set(names)
     assert {each.worker for each in shard_record.list_shards(open_audit(spec).home, RUN)} == {
         f"process {process.pid} on {ends[0]['worker'].rpartition(' ')[2]}" for process in (first, second)
     }
@@ -106,6 +107,7 @@ async def test_kill_9_of_a_worker_loses_nothing_settled_and_another_process_here
     task = Task(str(tmp_path / "home"), RUN, 1)
     with working(environment, task) as victim:
         until(lambda: len(settled_in(home, 1)), lambda count: count >= 8)
+        victim.send_signal(signal.SIGSTOP)  # however long the other one takes to start
         second = work(environment, Task(str(tmp_path / "home"), RUN, 1, attempt=2))
         assert "HomeBusy: shard 1 of tencent in run years is being worked on by process" in second["refused"]
         victim.kill()

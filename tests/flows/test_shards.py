@@ -31,7 +31,8 @@ pytestmark = pytest.mark.anyio
 
 RUN = "years"
 TENCENT = Provider.TENCENT
-OFTEN = Rhythm(publish_every_s=0.2, look_every_s=0.1)
+CALM = Rhythm(look_every_s=0.1)
+OFTEN = Rhythm(publish_every_s=0.2)
 
 
 def an_attempt(number: int = 1, attempt: int = 1, **bounds: float) -> ShardAttempt:
@@ -51,7 +52,7 @@ async def a_backfill(tmp_path: Path, emulators: RunningEmulators, size: int = 20
     return open_audit(spec).home
 
 
-async def work(home: Home, attempt: ShardAttempt, rhythm: Rhythm = OFTEN) -> ShardRecord:
+async def work(home: Home, attempt: ShardAttempt, rhythm: Rhythm = CALM) -> ShardRecord:
     async with open_shard(home, attempt, Granted(), rhythm) as opened:
         return await opened.detect()
 
@@ -194,7 +195,7 @@ async def test_calls_that_a_lost_machine_may_have_made_count_against_the_allowan
 ) -> None:
     """Its record is 15 s old at most: so long it may have called at the cap."""
     home = await a_backfill(tmp_path, emulators, qps=50)
-    async with open_shard(home, an_attempt(), Granted(), OFTEN) as opened:
+    async with open_shard(home, an_attempt(), Granted()) as opened:
         pass
     lost = replace(opened.record, status=ShardStatus.WORKING, books=replace(opened.record.books, calls=30))
     shard_record.save(home, lost)
@@ -210,7 +211,7 @@ async def test_what_may_be_spent_is_not_forgotten_by_an_attempt_that_could_not_e
     tmp_path: Path, emulators: RunningEmulators
 ) -> None:
     home = await a_backfill(tmp_path, emulators, qps=50)
-    async with open_shard(home, an_attempt(), Granted(), OFTEN) as opened:
+    async with open_shard(home, an_attempt(), Granted()) as opened:
         pass
     shard_record.save(home, replace(opened.record, status=ShardStatus.WORKING))
     journal = home.shard_journal_path(RUN, TENCENT, 1)
