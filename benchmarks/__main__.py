@@ -1,6 +1,6 @@
-"""`python -m benchmarks`: every benchmark in order. Quiet the machine first; takes about 50 minutes."""
+"""`python -m benchmarks`: every benchmark in order. Quiet the machine first; takes about an hour."""
 
-from benchmarks import calls, inventories, lanes, listings, planning, reuse, throughput
+from benchmarks import calls, inventories, lanes, listings, planning, reuse, shares, throughput
 
-for each in (calls, lanes, throughput, listings, inventories, planning, reuse):
+for each in (calls, lanes, shares, throughput, listings, inventories, planning, reuse):
     each.main()

@@ -21,12 +21,14 @@ from domain.runs import RunKind
 from domain.verdicts import Provider
 from flows.artifacts import publish_summary, showing_progress
 from tasks.units.backfill.claims import shard_claim
-from tasks.units.backfill.dispatch import check_deployment
+from tasks.units.backfill.dispatch import check_beginning, check_deployment
 from tasks.units.backfill.ledger import SHARD_S, Terms
 from tasks.units.backfill.lifetime import (
+    AWAY,
     CLAIM_WITHIN_S,
     Place,
     ask_shards,
+    came_back,
     close,
     coordinating,
     is_begun,
@@ -129,6 +131,7 @@ async def backfill(
     await check_deployment(terms)
     place = Place(found.spec.home, found.spec.audit.home_endpoint_url, found.spec.audit.home_region)
     if run_id is None or not is_begun(found.home, run_id):
+        await check_beginning(run_id)
         async with draft_audit(
             found.home, found.spec, run_id, limit, reask, kind=RunKind.BACKFILL, shard_s=terms.shard_s
         ) as draft:
@@ -142,15 +145,26 @@ async def backfill(
 async def coordinate(
     home: Home, run_id: str, place: Place, given: Budget = AS_IT_IS, terms: Terms | None = None
 ) -> str:
-    """Coordinate a backfill to its end; its run's id."""
+    """Coordinate a backfill to its end; its run's id. A server that is away meanwhile is waited for.
+
+    Raises: as `backfill`.
+    """
     own = runtime.flow_run.id
-    async with (
-        coordinating(home, run_id, place, given, terms, UUID(own) if own else None) as work,
-        showing_progress(work.progress),
-    ):
-        end = await ask_shards(work)
-        if end is None and await plan_second(work):
-            end = await ask_shards(work)
-        await close(work, end)
+    opened = coordinating(home, run_id, place, given, terms, UUID(own) if own else None)
+    is_begun_here = False
+    while True:
+        try:
+            async with opened as work, showing_progress(work.progress):
+                is_begun_here = True
+                end = await ask_shards(work)
+                if end is None and await plan_second(work):
+                    end = await ask_shards(work)
+                await close(work, end)
+        except AWAY:
+            if not is_begun_here or not await came_back():
+                raise
+            opened = coordinating(home, run_id, place, flow_run_id=UUID(own) if own else None)
+        else:
+            break
     await publish_summary(home, run_id)
     return run_id

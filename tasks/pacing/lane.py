@@ -7,6 +7,8 @@ import sys
 from collections import deque
 from collections.abc import Callable
 
+from aiolimiter import AsyncLimiter
+
 from tasks.pacing.deadline import Deadline
 from tasks.pacing.places import Places
 from tasks.pacing.steady import steady_time
@@ -36,9 +38,6 @@ An announced call that a crash cuts short counts as one that may have been bille
 LOOK_AGAIN_S = 1.0
 """The longest a waiting call waits without looking at the budget's time: nobody rings when it is over."""
 
-ROUNDING_S = 1e-9
-"""A wait shorter than this is none: a timer for less than the clock can tell fires for ever."""
-
 NEVER = Deadline(None)
 
 WINDOW_S = 10.0
@@ -57,10 +56,10 @@ class Lane:
     into its first second.)
 
     The share is the whole cap, or this process's part of it. Shares are whole calls per second, so lanes
-    whose shares add up to the cap keep to the cap together. A share may change at any time: the bucket keeps
-    its level while its leak and capacity change, so a second around the change holds no more than the larger
-    of the two shares. A share that has passed to another lane must not be used there before `1 + g` seconds
-    are over (`tasks/pacing/shares.py`).
+    whose shares add up to the cap keep to the cap together. A share may change at any time: the new bucket
+    is full when it takes over, so a second around the change holds no more than the larger of the two
+    shares, `r·(1 + g) + B` of that one, and the change costs a call at most. A share that has passed to
+    another lane must not be used there before `1 + g` seconds are over (`tasks/pacing/shares.py`).
 
     A provider that turns calls away moves the guard: doubled at each storm, halved after each quiet
     minute. Calls leave in the order in which they asked. Belongs to the event loop it is first used in.
@@ -92,8 +91,8 @@ class Lane:
         self.gate = Places(self._at_the_gate)
         self._least_guard_s = guard_s
         self._usable_until = math.inf
-        self._level = 0.0
-        self._leaked_at = 0.0
+        self._limiter = self._bucket()
+        self._is_new = False  # the bucket, since a call left
         self._left_at = -math.inf
         self._turn = asyncio.Lock()
         self._bell: asyncio.Future[None] | None = None
@@ -143,8 +142,8 @@ class Lane:
         _share(share_per_s)
         self._usable_until = usable_until
         if share_per_s != self.share_per_s:
-            self._leak()
             self.share_per_s = share_per_s
+            self._change_bucket()
             self._pace_changed()
         self._ring()
 
@@ -169,10 +168,8 @@ class Lane:
         self._waiting += 1
         try:
             async with self._turn:
-                while (wait_s := self._wait_s()) > 0:
-                    await self._pause(min(wait_s, LOOK_AGAIN_S))
+                await self._next_turn()
                 now = asyncio.get_running_loop().time()
-                self._level += 1
                 self._left_at = now
                 self.admitted += 1
                 self._recent.append(now)
@@ -223,24 +220,35 @@ class Lane:
                 await asyncio.wait_for(self._closed.wait(), wait_s)
         self._check(self._closed)
 
+    async def _next_turn(self) -> None:
+        """Return when the bucket in force has let a call through and nothing else holds it back."""
+        while True:
+            while (wait_s := self._wait_s()) > 0:
+                await self._pause(min(wait_s, LOOK_AGAIN_S))
+            limiter = self._limiter
+            if self._is_new:
+                self._is_new = False
+                await limiter.acquire(limiter.max_rate)  # it is empty, so this returns at once
+            await limiter.acquire()
+            if limiter is self._limiter and self._wait_s() <= 0:
+                return
+
     def _wait_s(self) -> float:
-        """How long the next call has to wait yet; 0 when it may leave.
+        """How long the next call has to wait for anything but the bucket; 0 when for nothing.
 
         Raises: as `admit`.
         """
         self._check(self._shut)
         now = asyncio.get_running_loop().time()
         self._narrow(now)
-        self._leak()
         if not self.share_per_s or steady_time() >= self._usable_until:
             return LOOK_AGAIN_S
-        capacity = 1 + self.share_per_s * CATCH_UP_S
-        full_s = (self._level + 1 - capacity) / self.rate_per_s
-        wait_s = max(full_s if full_s > ROUNDING_S else 0.0, self._paused_until - now)
-        if wait_s <= 0 and (passed := self._deadline.passed()):
+        if now < self._paused_until:
+            return self._paused_until - now
+        if passed := self._deadline.passed():
             self.close(passed)
             self._check(self._shut)
-        return wait_s
+        return 0.0
 
     async def _pause(self, wait_s: float) -> None:
         """Wait, but not beyond a change of pace or the lane's closing."""
@@ -267,16 +275,19 @@ class Lane:
             self._quiet_since = now
 
     def _set_guard(self, guard_s: float) -> None:
-        self._leak()
         self.guard_s = guard_s
+        self._change_bucket()
 
-    def _leak(self) -> None:
-        """What has leaked out by now, at the pace so far."""
-        now = asyncio.get_running_loop().time()
-        self._level = max(0.0, self._level - (now - self._leaked_at) * self.rate_per_s)
-        self._leaked_at = now
-        if now - self._left_at >= 1 + self.guard_s:  # no second holds that call and a later one
-            self._level = 0.0
+    def _change_bucket(self) -> None:
+        """From now on the pace is another one."""
+        self._limiter = self._bucket()
+        # After a second and a guard without a call nothing is left that a later call could add up with.
+        self._is_new = asyncio.get_running_loop().time() - self._left_at < 1 + self.guard_s
+
+    def _bucket(self) -> AsyncLimiter:
+        share = max(1, self.share_per_s)  # nobody asks the bucket of a share of 0
+        capacity = 1 + share * CATCH_UP_S
+        return AsyncLimiter(capacity, capacity * (1 + self.guard_s) / (share * (1 - CATCH_UP_S)))
 
     def _pace_changed(self) -> None:
         if not self._closed.is_set():

@@ -91,8 +91,9 @@ async def _forgets(server: LimitServer) -> bool:
 async def change_cap(home: Home, spec: Spec | None, provider: Provider, cap_per_s: int) -> str:
     """Give an account another cap; whoever calls with it follows within seconds.
 
-    Returns what was done, in a sentence. `spec` is the spec of the home's audit; the newest run's where it is None. With a Prefect server the
-    cap is the limit of the lane's name, for all runs; without one it is the unfinished run's alone.
+    Returns what was done, in a sentence. `spec` is the spec of the home's audit; the newest run's where it
+    is None. With a Prefect server the cap is the limit of the lane's name, for all runs; without one it is
+    the unfinished run's alone.
 
     Raises:
         UsageError: the audit does not ask that provider; or there is neither a server nor an unfinished run.

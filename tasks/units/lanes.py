@@ -93,6 +93,8 @@ def read_caps(path: Path) -> Mapping[str, int]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    if not isinstance(found, dict):
+        return {}
     return {name: cap for name, cap in found.items() if isinstance(cap, int) and cap >= 1}
 
 
@@ -104,13 +106,17 @@ def write_cap(path: Path, provider: Provider, cap_per_s: int) -> None:
     beside.replace(path)
 
 
+async def follow_cap(lane: Lane, provider: Provider, caps: Path) -> None:
+    """Give the lane the cap that the file names, if it names another one."""
+    cap = (await asyncio.to_thread(read_caps, caps)).get(provider)
+    if cap is not None and cap != lane.cap_per_s:
+        lane.set_cap(cap)
+        lane.set_share(cap)
+
+
 async def _follow(lane: Lane, provider: Provider, caps: Path) -> None:
-    """Give the lane the cap that the file names, whenever that changes."""
     while True:
-        cap = (await asyncio.to_thread(read_caps, caps)).get(provider)
-        if cap is not None and cap != lane.cap_per_s:
-            lane.set_cap(cap)
-            lane.set_share(cap)
+        await follow_cap(lane, provider, caps)
         await asyncio.sleep(LOOK_EVERY_S)
 
 

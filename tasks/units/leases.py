@@ -90,13 +90,15 @@ class Lease:
 
         No error is raised: slots that could not be given back come back by themselves.
         """
-        is_ours, self._is_over = self.is_held, True
-        was_forgotten, self._is_forgotten = self._is_forgotten, False
         with contextlib.suppress(ServerAway):  # not repeated: the slots may be free already
+            await self.renew()  # a release of a lease that the server forgot would be taken for done
+            is_ours, self._is_over = self.is_held, True
+            was_forgotten, self._is_forgotten = self._is_forgotten, False
             if is_ours:
                 await self._server.release(self._grant)
             elif was_forgotten:
                 await self._server.release_forgotten(self.names, self._grant, self.slots)
+        self._is_over = True
 
     def __repr__(self) -> str:
         left_s = self.deadline - steady_time()

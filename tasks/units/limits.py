@@ -56,7 +56,22 @@ class Limit:
     name: str
     slots: int
     taken: int
-    is_active: bool
+    is_active: bool = True
+    decays: bool = False
+
+    def check(self) -> None:
+        """Slots of the limit can be leased, and are counted.
+
+        Raises:
+            UsageError: they cannot.
+        """
+        if self.decays:
+            raise UsageError(
+                f"Prefect's limit {self.name} has slots that decay: they cannot be leased; delete it, the "
+                "next run makes it anew"
+            )
+        if not self.is_active:  # Prefect grants its slots without counting them
+            raise UsageError(f"Prefect's limit {self.name} is switched off: switch it on in Prefect's UI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +143,7 @@ class LimitServer:
 
         Raises:
             ServerAway: as `read`.
-            UsageError: it is there, but is no limit to lease from: its slots decay, or it is switched off.
+            UsageError: it is there, but cannot be leased from.
         """
         if await self.read(name) is None:
             made = GlobalConcurrencyLimitCreate(name=name, limit=slots)
@@ -137,10 +152,7 @@ class LimitServer:
         limit = await self.read(name)
         if limit is None:
             raise ServerAway(f"Prefect's server made the limit {name} and does not know it")
-        if not limit.is_active:  # Prefect grants slots of such a limit without counting them
-            raise UsageError(
-                f"Prefect's limit {name} is switched off: switch it on, it guards what may run once"
-            )
+        limit.check()
         return limit
 
     async def change(self, name: str, slots: int) -> None:
@@ -282,9 +294,11 @@ async def connect() -> AsyncIterator[LimitServer]:
 
 
 def _limit(response: GlobalConcurrencyLimitResponse) -> Limit:
-    if response.slot_decay_per_second:
-        raise UsageError(
-            f"Prefect's limit {response.name} has slots that decay: it cannot be leased from; delete it, "
-            "the next run makes it anew"
-        )
-    return Limit(response.id, response.name, response.limit, int(response.active_slots), response.active)
+    return Limit(
+        response.id,
+        response.name,
+        response.limit,
+        int(response.active_slots),
+        response.active,
+        bool(response.slot_decay_per_second),
+    )

@@ -159,8 +159,8 @@ class Sharing:
             raise trouble
         limits = await self._known_limits()
         cap = limits[self._names.cap]
-        if not cap.is_active:  # Prefect grants slots of such a limit without counting them
-            raise UsageError(f"Prefect's limit {cap.name} is switched off")
+        for name in (self._names.cap, *self._names.counting):
+            limits[name].check()
         self._compare(cap.slots)
         if cap.slots >= 1 and cap.slots != self._lane.cap_per_s:
             self._lane.set_cap(cap.slots)

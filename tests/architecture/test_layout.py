@@ -31,8 +31,8 @@ SHAPELESS = {
 INVARIANTS = range(1, 11)
 
 COMMANDS = (
-    *("demo", "plan", "audit", "resume", "retry", "abandon"),
-    *("status", "runs", "skipped", "report", "verdicts", "compact", "doctor"),
+    *("demo", "plan", "audit", "resume", "retry", "abandon", "backfill", "pause"),
+    *("status", "runs", "skipped", "report", "verdicts", "compact", "cap", "doctor"),
 )
 
 

@@ -23,6 +23,15 @@ def folder_of_faces(folder: Path, count: int) -> Path:
     return folder
 
 
+def folder_of_many_faces(folder: Path, count: int) -> Path:
+    """The same for any number: all sizes differ where greys do not."""
+    folder.mkdir()
+    for number in range(count):
+        size, grey = divmod(number, 200)
+        (folder / f"{number:05}.jpg").write_bytes(image("genuine", width=480 + size, grey=grey + 30))
+    return folder
+
+
 @contextmanager
 def emulated(**options: Any) -> Iterator[RunningEmulators]:
     """Both providers, who know the keys of `Facesweep`."""

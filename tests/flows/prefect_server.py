@@ -55,6 +55,8 @@ def _start(folder: Path) -> tuple[str, int]:
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+        # How soon the slots of a dead process come back once its lease has run out; 15 s otherwise.
+        "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "2",
     }
     host, port = "127.0.0.1", url.rpartition(":")[2]
     with (folder / "server.log").open("wb") as log:

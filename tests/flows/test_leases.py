@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from domain.errors import HomeBusy, ServerAway, UsageError
@@ -66,6 +67,19 @@ async def test_a_limit_is_made_once_and_keeps_the_slots_it_was_given(name: str) 
         await delete_limit(name)
         await delete_limit(name)
         assert await server.read(name) is None
+
+
+async def test_a_limit_whose_slots_decay_or_are_not_counted_is_not_leased_from(name: str) -> None:
+    async with get_client() as client:
+        await client.create_global_concurrency_limit(
+            GlobalConcurrencyLimitCreate(name=f"{name}-decays", limit=5, slot_decay_per_second=1.0)
+        )
+        await client.create_global_concurrency_limit(
+            GlobalConcurrencyLimitCreate(name=f"{name}-off", limit=5, active=False)
+        )
+    for kind in ("decays", "off"):
+        with pytest.raises(UsageError, match=f"{name}-{kind}"):
+            await ensure_limit(f"{name}-{kind}")
 
 
 async def test_a_lease_counts_at_all_its_limits_and_at_all_or_none(name: str) -> None:

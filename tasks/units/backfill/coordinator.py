@@ -11,20 +11,19 @@ from uuid import UUID
 from domain.errors import HomeBusy, ServerAway, Stopped, UsageError
 from domain.runs import Progress, RunStatus, Shard, ShardCounts, Wanted
 from tasks.candidates import PlanTotals
-from tasks.records import control, run_record, shard_record
+from tasks.records import control, run_record
 from tasks.records.balance import over_budget
 from tasks.records.control import Control
 from tasks.records.home import Home
 from tasks.records.run_record import RunRecord
-from tasks.records.shard_record import ShardRecord
 from tasks.settings import Spec
 from tasks.units.backfill import ledger
 from tasks.units.backfill.books import progress_of, summed
-from tasks.units.backfill.claims import shard_claim
 from tasks.units.backfill.decisions import UNBOUNDED, Circumstances, End, Turn, committed, decide, is_too_much
-from tasks.units.backfill.dispatch import Dispatcher, FlightSeen
-from tasks.units.backfill.ledger import Assignment, Ledger, ShardKey, key_of
-from tasks.units.backfill.sights import Fate, Flight, Sight
+from tasks.units.backfill.dispatch import Dispatcher
+from tasks.units.backfill.ledger import Assignment, Ledger, key_of
+from tasks.units.backfill.lookout import Lookout
+from tasks.units.backfill.sights import Fate, Sight
 from tasks.units.leases import Claim
 from tasks.units.limits import LimitServer
 from tasks.units.opening import versions
@@ -38,6 +37,10 @@ READ_EVERY_S = 10.0
 """In the home: one request for each shard at work, which writes its record every 15 s."""
 
 SAVE_EVERY_S = 15.0
+
+
+class ClaimLost(HomeBusy):
+    """Prefect's server did not hear from this coordinator, or did not answer it, for a lease's time."""
 
 
 class Coordinator:
@@ -62,13 +65,9 @@ class Coordinator:
         self._dispatcher, self._limits, self._claim = dispatcher, limits, claim
         self._place, self._flow_run_id = place, flow_run_id
         self._control = Control(Wanted.RUN)
-        self._records: dict[ShardKey, ShardRecord] = {}
-        self._over: set[ShardKey] = set()  # done, and Prefect knows it
-        self._vacant_since: dict[ShardKey, float] = {}
+        self._lookout = Lookout(home, record.run_id, dispatcher, limits)
         self._counts = ShardCounts(0, 0, 0, 0)
         self._trouble: str | None = None
-        self._seen: dict[ShardKey, FlightSeen] = {}
-        self._claims: set[str] = set()  # that somebody holds
         self._is_due = False
         self._read_at = self._saved_at = -READ_EVERY_S
 
@@ -89,7 +88,7 @@ class Coordinator:
 
     def counted(self, record: RunRecord) -> RunRecord:
         """The record with the books as the shards have them."""
-        books = summed(self.spec, self.totals, self._records.values(), datetime.now(UTC))
+        books = summed(self.spec, self.totals, self._lookout.records.values(), datetime.now(UTC))
         return replace(record, books=books)
 
     def progress(self, phase: str = "asking") -> Progress:
@@ -104,9 +103,7 @@ class Coordinator:
         Raises:
             UsageError: a record is damaged; names the file.
         """
-        await asyncio.to_thread(self.home.refresh, f"runs/{self.record.run_id}")
-        shards = await asyncio.to_thread(shard_record.list_shards, self.home, self.record.run_id)
-        self._records = {(each.provider, each.number): each for each in shards}
+        await self._lookout.begin()
 
     async def check_budget(self) -> None:
         """What the shards hold fits into the budget, which somebody may have changed.
@@ -133,7 +130,7 @@ class Coordinator:
 
         Raises:
             Stopped: somebody wants this process to end; the shards go on without it.
-            HomeBusy: another coordinator took this run over.
+            ClaimLost: another coordinator may take this run over.
         """
         end: End | None = None
         stopping = asyncio.ensure_future(stop_requested())
@@ -150,7 +147,7 @@ class Coordinator:
                     (stopping, losing), timeout=LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED
                 )
                 if losing.done():
-                    raise HomeBusy(f"another process coordinates run {self.record.run_id} now")
+                    raise ClaimLost(f"the claim on run {self.record.run_id} could not be renewed in time")
                 if stopping.done():
                     raise Stopped(self.farewell())
         finally:
@@ -178,7 +175,7 @@ class Coordinator:
             updated_at=now,
             ended_at=None if status is RunStatus.RUNNING else now,
             books=books,
-            simulated=self.record.simulated or any(each.simulated for each in self._records.values()),
+            simulated=self.record.simulated or any(each.simulated for each in self._lookout.records.values()),
             stop_reason=stop_reason,
         )
         await asyncio.to_thread(run_record.save, self.home, self.record)
@@ -191,11 +188,8 @@ class Coordinator:
         await self._write_down(self._ledger.with_assignments(*closed))
 
     async def let_go(self) -> None:
-        """The limits of this run's claims go; what a server out of reach keeps of them does no harm."""
-        with contextlib.suppress(ServerAway):
-            known = await self._limits.list()
-            for claim in {self._claim_of(shard) for shard in self.totals.shards} & known.keys():
-                await self._limits.delete(claim)
+        """No shard of the run is worked on any more."""
+        await self._lookout.let_all_go(self.totals.shards)
 
     async def _turn(self, end: End | None, is_first: bool) -> Turn | None:
         """One look and what follows from it; None while something is out of reach."""
@@ -203,11 +197,12 @@ class Coordinator:
             await self._hear()
             sights = await self._look()
             turn = decide(sights, self._circumstances(end))
-            self._counts = ShardCounts(len(sights), turn.done, turn.working, turn.waiting)
+            waiting = turn.waiting + len(turn.submit)
+            self._counts = ShardCounts(len(sights), turn.done, turn.working, waiting)
             if turn.end is not None and not (is_first and gives_way(turn.end)):
                 await self._stop_shards(turn.end)
             await self._act(turn)
-            await self._let_go(sights)
+            await self._lookout.let_go(sights)
             self._trouble = await self._find_trouble(turn, sights)
         except ServerAway as away:
             self._trouble = f"{away}: shards at work go on, no further one is begun meanwhile"
@@ -232,41 +227,13 @@ class Coordinator:
             await self._want(Wanted.PAUSE, "whoever cancelled its flow run")
 
     async def _look(self) -> list[Sight]:
-        """Every shard as it stands now."""
-        promised = self._ledger.assignments
-        self._seen = await self._dispatcher.look([promised[key] for key in promised.keys() - self._over])
-        self._claims = {name for name, each in (await self._limits.list()).items() if each.taken}
-        flights = {key: self._seen[key].flight for key in self._seen}
-        over = [key for key in promised if flights.get(key, Flight.OVER) is Flight.OVER]
-        working = [key for key, flight in flights.items() if flight is Flight.RUNNING]
-        await self._read([key for key in over if key not in self._over] + (working if self._is_due else []))
-        return [self._sight(shard) for shard in self.shards]
-
-    def _sight(self, shard: Shard) -> Sight:
-        key, now = key_of(shard), time.monotonic()
-        seen = self._seen.get(key)
-        flight = Flight.OVER if key in self._over else Flight.UNKNOWN if seen is None else seen.flight
-        is_claimed = self._claim_of(shard) in self._claims
-        if flight is Flight.RUNNING and not is_claimed:
-            since = self._vacant_since.setdefault(key, now)
-        else:
-            since = now
-            self._vacant_since.pop(key, None)
-        assignment, record = self._ledger.assignments.get(key), self._records.get(key)
-        return Sight(shard, assignment, record, flight, is_claimed, now - since)
-
-    async def _read(self, keys: Iterable[ShardKey]) -> None:
-        """The records of these shards as they stand in the home now."""
-        keys, run_id = list(keys), self.record.run_id
-        load = shard_record.load
-        found = await asyncio.gather(*(asyncio.to_thread(load, self.home, run_id, *key) for key in keys))
-        self._records |= {key: each for key, each in zip(keys, found, strict=True) if each is not None}
+        return await self._lookout.look(self.shards, self._ledger.assignments, at_records=self._is_due)
 
     async def _act(self, turn: Turn) -> None:
         for each in turn.lost:
-            await self._dispatcher.declare_crashed(self._seen[key_of(each.shard)])
+            await self._dispatcher.declare_crashed(self._lookout.seen[key_of(each.shard)])
         for each in turn.recall:
-            await self._dispatcher.recall(self._seen[key_of(each.shard)])
+            await self._dispatcher.recall(self._lookout.seen[key_of(each.shard)])
         if turn.submit:
             if not self._claim.is_held:
                 raise ServerAway("this coordinator's claim could not be renewed")
@@ -275,15 +242,8 @@ class Coordinator:
             await asyncio.gather(*(self._submit(each) for each in turn.submit))
 
     async def _submit(self, assignment: Assignment) -> None:
-        await self._limits.ensure(self._claim_of(assignment.shard), 1)
+        await self._limits.ensure(self._lookout.claim_of(assignment.shard), 1)
         await self._dispatcher.submit(assignment, self._place)
-
-    async def _let_go(self, sights: Iterable[Sight]) -> None:
-        """Shards that are done need no claim any more."""
-        for sight in sights:
-            if sight.fate is Fate.DONE and (key := key_of(sight.shard)) not in self._over:
-                await self._limits.delete(self._claim_of(sight.shard))
-                self._over.add(key)
 
     async def _stop_shards(self, end: End) -> None:
         """Whoever works on a shard is to stop, unless that is what is wanted already."""
@@ -333,9 +293,6 @@ class Coordinator:
             self._ledger.terms.at_once,
             end,
         )
-
-    def _claim_of(self, shard: Shard) -> str:
-        return shard_claim(self.record.run_id, shard.provider, shard.number)
 
 
 def gives_way(end: End) -> bool:

@@ -17,6 +17,7 @@ from prefect.client.schemas.filters import (
     FlowFilterName,
     FlowRunFilter,
     FlowRunFilterIdempotencyKey,
+    FlowRunFilterTags,
     WorkerFilter,
     WorkerFilterStatus,
 )
@@ -98,7 +99,7 @@ class Dispatcher:
                 },
                 state=Scheduled(scheduled_time=starts_at),
                 name=f"{self._audit} {self._run_id} {shard.provider} {shard.number}{again}",
-                tags=[f"audit:{self._audit}", f"run:{self._run_id}"],
+                tags=[f"audit:{self._audit}", _tag(self._run_id)],
                 idempotency_key=idempotency_key(self._run_id, assignment),
             )
         )
@@ -185,6 +186,27 @@ async def check_deployment(terms: Terms) -> None:
     """
     async with open_dispatcher(terms, "", ""):
         pass
+
+
+async def check_beginning(run_id: str | None) -> None:
+    """No other home's backfill of that id is known to the server: claims and flow runs go by it.
+
+    Raises:
+        UsageError: there is one.  ServerAway: the server gives no reply.
+    """
+    if run_id is None:  # the time and some random digits
+        return
+    async with get_client() as client:
+        known = FlowRunFilter(tags=FlowRunFilterTags(all_=[_tag(run_id)]))
+        if await _answered(client.read_flow_runs(flow_run_filter=known, limit=1)):
+            raise UsageError(
+                f"Prefect's server knows a backfill {run_id} of another home already: choose another --run-id"
+            )
+
+
+def _tag(run_id: str) -> str:
+    """What every flow run of a backfill's shards carries."""
+    return f"run:{run_id}"
 
 
 async def _deployment(client: PrefectClient, terms: Terms) -> DeploymentResponse:

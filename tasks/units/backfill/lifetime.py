@@ -9,8 +9,17 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from domain.budgets import Budget
-from domain.errors import BudgetSpent, Denied, FacesweepError, Stopped, StoreDenied, Tripped, UsageError
-from domain.runs import RunKind, RunStatus, Wanted
+from domain.errors import (
+    BudgetSpent,
+    Denied,
+    FacesweepError,
+    ServerAway,
+    Stopped,
+    StoreDenied,
+    Tripped,
+    UsageError,
+)
+from domain.runs import Progress, RunKind, RunStatus, Wanted
 from tasks.records import control, run_record
 from tasks.records.balance import explain
 from tasks.records.control import Control
@@ -20,7 +29,7 @@ from tasks.records.run_record import RunRecord
 from tasks.settings import spec_of
 from tasks.units.backfill import ledger
 from tasks.units.backfill.claims import run_claim
-from tasks.units.backfill.coordinator import Coordinator, gives_way
+from tasks.units.backfill.coordinator import ClaimLost, Coordinator, gives_way
 from tasks.units.backfill.decisions import UNBOUNDED, End
 from tasks.units.backfill.dispatch import open_dispatcher
 from tasks.units.backfill.ledger import Ledger, Terms
@@ -36,7 +45,13 @@ from tasks.units.spending import (
     with_budget,
 )
 from tasks.units.stages import is_second_due, read_totals, write_second_plan
-from tasks.units.watching import tell
+from tasks.units.watching import stop_requested, tell
+
+COME_BACK_S = 10.0
+"""How long a coordinator that lost its server waits before it looks again."""
+
+AWAY = (ClaimLost, ServerAway)
+"""What a coordinator that has begun outlives: its claim, and all it knows, is taken up again."""
 
 CLAIM_WITHIN_S = 90.0
 """How long to wait for the claim of a coordinator that was killed: its lease lapses after 74 s at most."""
@@ -83,6 +98,7 @@ async def coordinating(
         dispatcher = await stack.enter_async_context(open_dispatcher(promised.terms, run_id, record.audit))
         limits = await stack.enter_async_context(connect())
         await limits.ensure(run_claim(run_id), 1)
+        tell(Progress("taking the backfill over"))
         claim = await stack.enter_async_context(held(run_claim(run_id), wait_s=CLAIM_WITHIN_S))
         record = await asyncio.to_thread(_unfinished, home, run_id)
         spec = spec_of(dict(record.spec), f"the spec of run {run_id}")
@@ -115,6 +131,17 @@ async def coordinating(
         yield work
 
 
+async def came_back() -> bool:
+    """Wait a moment for Prefect's server; false where somebody wants this process to end meanwhile."""
+    tell(Progress("waiting for Prefect's server: shards at work go on"))
+    try:
+        async with asyncio.timeout(COME_BACK_S):
+            await stop_requested()
+    except TimeoutError:
+        return True
+    return False
+
+
 async def ask_shards(work: Coordinator) -> End | None:
     """Until every shard planned so far is done or the backfill ends before; None where they are done.
 
@@ -122,7 +149,7 @@ async def ask_shards(work: Coordinator) -> End | None:
     fail, is no end: the second one takes over what is left.
 
     Raises:
-        Stopped, HomeBusy: as `Coordinator.work`.
+        Stopped, ClaimLost: as `Coordinator.work`.
     """
     is_first = work.spec.strategy.kind == "failover" and is_second_due(work.spec, work.totals, work.record)
     end = await work.work(is_first=is_first)
