@@ -1,7 +1,7 @@
 # make demo   fresh clone → the main job, with emulated providers and no account
 # make test   fresh clone → the whole test suite
 # make check  lint, format, types and import contracts
-# make chaos  200 kills of runs at moments of every kind, and a table of what became of them (10 to 15 minutes)
+# make chaos  200 kills of runs at moments of every kind and a backfill under fire, and what became of them (20 to 30 minutes)
 # make bench  the figures of the README, measured again (minutes; nothing else should run)
 
 PYTHON ?= python3

@@ -4,7 +4,10 @@ opening    clients, sessions and homes, opened inside a run from a spec
 draft      list and plan into a place no reader sees; adopted into the home, or thrown away
 lifetime   a run is opened, and its books are closed however it ends
 origin     whether a service or an emulator answers: never both in one home
+equipment  what a run works with: session, media workers, bucket, a line for each provider
+bookkeeping where the books of an open run go: the run's record and parts, or one shard's
 run        one run, opened: its lines, its shards, its end
+shard_work one shard of a backfill, opened; shard_books  its record, parts and claim
 stages     one stage for most strategies, two where the second provider waits for the first
 progress   where an open run stands, counted row by row
 spending   its budget in force, who set it when, and what is left of it

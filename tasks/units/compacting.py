@@ -14,7 +14,7 @@ __all__ = ["Compaction", "Totals", "compact_home", "look_at_compaction"]
 
 
 def compact_home(home: Home, go_on: Callable[[], None] = lambda: None) -> Compaction:
-    """Merge the parts of runs and shards that are over, while others read them. `go_on` may raise: it stops.
+    """Merge the parts of runs and shards that are over, while others read. `go_on` may raise, to stop it.
 
     Raises:
         HomeBusy: another process compacts this home.  HomeUnwritable: no room or no permission.

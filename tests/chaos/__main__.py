@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+from tests.chaos.backfills import besieged
 from tests.chaos.campaign import Plan, campaign, table
 from tests.flows.prefect_server import shared_server
 
@@ -21,6 +22,7 @@ def main() -> int:
     cli.add_argument("--kills", type=int, default=200)
     cli.add_argument("--seed", type=int, default=int(time.time()))
     cli.add_argument("--commands", type=int, help="kills of the whole command (default: one in ten)")
+    cli.add_argument("--backfills", type=int, default=1, help="backfills under fire (some ten minutes each)")
     options = cli.parse_args()
     commands = options.kills // 10 if options.commands is None else options.commands
     with tempfile.TemporaryDirectory(prefix="chaos-") as name:
@@ -32,8 +34,18 @@ def main() -> int:
                 prefect_url,
                 tell=lambda line: say(sys.stderr, line),
             )
-    say(sys.stdout, table(result), *(f"broken: {sentence}" for sentence in result.account.broken))
-    return 1 if result.account.broken else 0
+            sieges = [
+                besieged(folder / f"siege-{seed}", prefect_url, seed, lambda line: say(sys.stderr, line))
+                for seed in range(options.seed, options.seed + options.backfills)
+            ]
+    broken = [*result.account.broken, *(sentence for siege in sieges for sentence in siege.broken)]
+    say(
+        sys.stdout,
+        table(result),
+        *(str(siege) for siege in sieges),
+        *(f"broken: {sentence}" for sentence in broken),
+    )
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":

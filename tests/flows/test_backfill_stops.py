@@ -1,6 +1,5 @@
-"""A backfill that loses its coordinator, is paused, resumed, cancelled and given up, and keeps its budget."""
+"""A backfill that loses its coordinator, is paused, resumed, cancelled and given up."""
 
-import json
 import signal
 from collections import Counter
 from pathlib import Path
@@ -11,15 +10,13 @@ import pytest
 
 from tests.contract.emulator_process import RunningEmulators
 from tests.flows import verdict_rows
+from tests.flows.backfills import OBJECTS, begin, calls, spec, states
 from tests.flows.faces import emulated, folder_of_many_faces
 from tests.flows.facesweep_process import Facesweep
 from tests.flows.once import Telling, told_once
 from tests.flows.patience import until
 from tests.flows.workers import Pool, pool
 
-OBJECTS = 240
-QPS = 10
-CALLS = 130  # of the budgeted one
 PATIENCE_S = 120
 
 
@@ -37,8 +34,7 @@ def story_of(prefect_url: str) -> Any:
                 }
                 killed = killed_and_resumed(facesweep, emulators, workers)
                 cancelled = cancelled_and_given_up(facesweep, emulators, workers)
-                budgeted = budgeted_and_raised(facesweep, emulators, workers)
-        return {"refused": refused, "killed": killed, "cancelled": cancelled, "budgeted": budgeted}
+        return {"refused": refused, "killed": killed, "cancelled": cancelled}
 
     return story
 
@@ -108,50 +104,6 @@ def cancelled_and_given_up(
             workers.deployment,
         ).as_json(),
     }
-
-
-def budgeted_and_raised(facesweep: Facesweep, emulators: RunningEmulators, workers: Pool) -> dict[str, Any]:
-    """A budget that does not cover the plan, and then a larger one."""
-    home, before = facesweep.folder / "budgeted", calls(emulators)
-    with begin(facesweep, emulators, workers, "budgeted", budget={"calls": CALLS}) as coordinator:
-        spent = coordinator.ended(300)
-    record, made = verdict_rows.records(home)[0], calls(emulators) - before
-    raised = facesweep.run("resume", home, "--calls", OBJECTS + 50, timeout_s=300)
-    return {
-        "spent": spent.as_json(),
-        "calls": made,
-        "record": record,
-        "raised": raised.as_json(),
-        "done": verdict_rows.records(home)[0],
-        "rows": len(verdict_rows.rows(home)),
-    }
-
-
-def spec(facesweep: Facesweep, emulators: RunningEmulators, name: str, **tables: dict[str, Any]) -> Path:
-    return facesweep.spec(
-        name,
-        audit={"name": name, "home": name},
-        source={"url": "source"},
-        tencent={"qps": QPS, "endpoint": emulators.tencent_url},
-        **tables,
-    )
-
-
-def begin(
-    facesweep: Facesweep, emulators: RunningEmulators, workers: Pool, name: str, **tables: dict[str, Any]
-) -> Any:
-    arguments = ("--yes", "--run-id", name, "--shard-minutes", "0.01", "--deployment", workers.deployment)
-    return facesweep.start("backfill", spec(facesweep, emulators, name, **tables), *arguments)
-
-
-def calls(emulators: RunningEmulators) -> int:
-    return int(emulators.summary("tencent")["total"])
-
-
-def states(home: Path) -> list[str]:
-    """What the shards' records say."""
-    paths = sorted(home.glob("runs/*/shards/*.json"))
-    return [json.loads(path.read_text())["status"] for path in paths]
 
 
 def cancel(url: str) -> None:
@@ -236,14 +188,3 @@ def test_an_id_that_another_home_s_backfill_has_is_refused(stops: Telling):
 
     assert elsewhere["status"] == 2
     assert "choose another --run-id" in elsewhere["err"]
-
-
-def test_workers_keep_a_budget_together_and_a_larger_one_goes_on(stops: Telling):
-    budgeted = stops["budgeted"]
-    books = verdict_rows.books(budgeted["record"])
-
-    assert budgeted["spent"]["status"] == 4, budgeted["spent"]["err"]
-    assert budgeted["calls"] == books["calls"] == CALLS
-    assert (books["outcomes"]["scored"], books["over_budget"]) == (CALLS, OBJECTS - CALLS)
-    assert budgeted["raised"]["status"] == 0, budgeted["raised"]["err"]
-    assert (budgeted["done"]["status"], budgeted["rows"]) == ("done", OBJECTS)

@@ -225,7 +225,6 @@ def _refusal(end: End) -> Denied | StoreDenied:
 
 
 def _unfinished(home: Home, run_id: str) -> RunRecord:
-    home.refresh("runs")
     record = run_record.load(home, run_id)
     if record.kind is not RunKind.BACKFILL:
         raise UsageError(f"run {run_id} is no backfill: `facesweep resume` goes on with it on one machine")
@@ -242,5 +241,4 @@ def _unfinished(home: Home, run_id: str) -> RunRecord:
 
 def is_begun(home: Home, run_id: str) -> bool:
     """Whether the home has a run of that id, which `coordinating` goes on with."""
-    home.refresh("runs")
     return any(each.run_id == run_id for each in run_record.list_runs(home))

@@ -14,7 +14,7 @@ from tasks.records.balance import Tally, as_planned
 from tasks.records.control import Control
 from tasks.records.home import Home
 from tasks.records.journal import Journal
-from tasks.records.lock import ProcessLock, RunLock
+from tasks.records.lock import ProcessLock, RunLock, worker_of
 from tasks.records.part_numbers import numbers_of_shard
 from tasks.records.run_record import RunRecord, books_of
 from tasks.records.shard_record import ShardRecord
@@ -57,13 +57,13 @@ async def pause_if_begun(home: Home, run_id: str | None, by: str) -> None:
 async def stopped(home: Home, run_id: str, within_s: float = STOPS_WITHIN_S) -> list[ShardRecord]:
     """Wait until no shard is worked on; those that still are when the time is over.
 
-    A worker that was killed never says that it stopped: a record that is stale counts as stopped.
+    A worker that was killed never says that it stopped: it counts as stopped when its record is stale, and
+    on this machine at once.
     """
     give_up_at = time.monotonic() + within_s
     while True:
         shards = await asyncio.to_thread(shard_record.list_shards, home, run_id)
-        now = datetime.now(UTC)
-        at_work = [each for each in shards if each.status is ShardStatus.WORKING and not each.is_stale(now)]
+        at_work = [each for each in shards if _is_at_work(home, each)]
         if not at_work or time.monotonic() >= give_up_at:
             return at_work
         await asyncio.sleep(LOOK_EVERY_S)
@@ -107,6 +107,17 @@ def still_at_work(shards: list[ShardRecord]) -> str:
     )
 
 
+def _is_at_work(home: Home, record: ShardRecord) -> bool:
+    if record.status is not ShardStatus.WORKING or record.is_stale(datetime.now(UTC)):
+        return False
+    lock = home.shard_lock_path(record.run_id, record.provider, record.number)
+    return not _is_of_this_machine(record) or worker_of(lock) is not None
+
+
+def _is_of_this_machine(record: ShardRecord) -> bool:
+    return record.worker.endswith(f" on {socket.gethostname()}")
+
+
 async def _close(home: Home, record: RunRecord) -> RunRecord:
     run_id = record.run_id
     with RunLock(home.lock_path(run_id), run_id):  # HomeBusy: its coordinator is on this machine
@@ -128,8 +139,7 @@ async def _left_over_published(home: Home, record: ShardRecord) -> ShardRecord:
     Another machine's journal is there, not here; and where the shard went on elsewhere since, ours is old.
     """
     path = home.shard_journal_path(record.run_id, record.provider, record.number)
-    is_ours = record.worker.endswith(f" on {socket.gethostname()}") and path.exists()
-    if record.status is ShardStatus.DONE or not is_ours:
+    if record.status is ShardStatus.DONE or not (_is_of_this_machine(record) and path.exists()):
         return record
     lock = home.shard_lock_path(record.run_id, record.provider, record.number)
     with ProcessLock(lock, f"shard {record.number} of {record.provider}"):
@@ -153,7 +163,6 @@ async def _left_over_published(home: Home, record: ShardRecord) -> ShardRecord:
 
 
 def _unfinished(home: Home, run_id: str | None) -> RunRecord:
-    home.refresh("runs")
     if run_id is None:
         runs = [each for each in run_record.list_runs(home) if each.kind is RunKind.BACKFILL]
         unfinished = [each for each in runs if not each.status.is_over]
