@@ -32,7 +32,7 @@ INVARIANTS = range(1, 11)
 
 COMMANDS = (
     *("demo", "plan", "audit", "resume", "retry", "abandon"),
-    *("status", "runs", "skipped", "report", "verdicts", "compact", "doctor"),
+    *("status", "runs", "skipped", "report", "verdicts", "compact", "cap", "doctor"),
 )
 
 
