@@ -191,6 +191,7 @@ async def retry(options: argparse.Namespace) -> int:
 
 async def abandon(options: argparse.Namespace) -> int:
     """Give up an unfinished run."""
+    _quiet_prefect()
     from tasks.units.lifetime import abandon_run
 
     record = await abandon_run(home_of(options), options.run_id)
