@@ -276,7 +276,7 @@ class LimitServer:
         except httpx.HTTPStatusError as error:
             status = error.response.status_code
             raise ServerAway(f"Prefect's server answered with status {status}", status) from None
-        except (httpx.HTTPError, TimeoutError, OSError) as error:
+        except (httpx.HTTPError, TimeoutError, OSError, RuntimeError) as error:  # the last: a closed client
             raise ServerAway(f"Prefect's server cannot be reached ({type(error).__name__})") from None
 
 
