@@ -30,7 +30,7 @@ STARTS_WITHIN_S = 60.0
 SETTLE_S, MEASURE_S = 12.0, 25.0
 LIMIT_SETTLE_S, LIMIT_MEASURE_S = 3.0, 12.0
 BIN_S = 5.0
-FULL = 0.95
+FULL = 0.9
 """Of the cap: from here on a dead worker's share counts as used."""
 TAKEN_OVER_WITHIN_S = 120.0
 

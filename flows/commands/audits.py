@@ -210,6 +210,7 @@ async def retry(options: argparse.Namespace) -> int:
 
 async def abandon(options: argparse.Namespace) -> int:
     """Give up an unfinished run; a backfill's shards are asked to stop, and waited for."""
+    quiet()
     from tasks.units.backfill.stopping import give_up
     from tasks.units.books import run_of
     from tasks.units.lifetime import abandon_run

@@ -1,12 +1,13 @@
 """Which lane an audit's calls belong to, and how its cap is changed where there is no server."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from domain.errors import UsageError
+from domain.errors import Stopped, UsageError
 from domain.runs import RunStatus
 from domain.verdicts import Provider
 from tasks.pacing.deadline import Deadline
@@ -15,6 +16,7 @@ from tasks.settings import Spec, spec_of
 from tasks.units.caps import change_cap, lane_now
 from tasks.units.lanes import alone, follow_cap, is_shared, lane_name, open_lane, write_cap
 from tasks.units.opening import open_home
+from tests.contract.store_servers import unused_url
 from tests.spec.test_budget import a_record
 
 
@@ -60,6 +62,18 @@ def test_a_lane_is_shared_where_a_server_is_configured_that_is_not_our_own() -> 
         assert is_shared()
         with alone():
             assert not is_shared()
+
+
+@pytest.mark.anyio
+async def test_a_lane_whose_server_cannot_be_reached_waits_and_ends_without_an_error() -> None:
+    with temporary_settings({PREFECT_API_URL: f"{unused_url()}/api"}):
+        async with open_lane(Provider.TENCENT, a_spec(), Deadline(None)) as lane:
+            waiting = asyncio.create_task(lane.admit())
+            await asyncio.sleep(0.5)
+            assert (lane.share_per_s, lane.admitted) == (0, 0)
+            lane.close(Stopped("enough"))
+            with pytest.raises(Stopped):
+                await waiting
 
 
 @pytest.mark.anyio
