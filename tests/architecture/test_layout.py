@@ -32,7 +32,7 @@ INVARIANTS = range(1, 11)
 
 COMMANDS = (
     *("demo", "plan", "audit", "resume", "retry", "abandon", "backfill", "pause"),
-    *("status", "runs", "skipped", "report", "verdicts", "compact", "doctor", "deploy"),
+    *("status", "runs", "skipped", "report", "verdicts", "compact", "cap", "doctor", "deploy"),
 )
 
 
