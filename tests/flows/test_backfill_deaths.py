@@ -21,6 +21,7 @@ OBJECTS = 620
 QPS = 20
 SHARDS = 7  # of a hundred, and the rest
 ENOUGH = 100  # calls the provider has seen when the worker is killed
+PATIENCE_S = 240
 ON_THE_WAY_S = 3.0  # a call that left so shortly before the kill may not have been acknowledged
 
 
@@ -36,7 +37,7 @@ def story_of(prefect_url: str) -> Any:
                 workers.start(3)
                 arguments = ("--run-id", "r1", "--shard-minutes", "0.01", "--deployment", workers.deployment)
                 with facesweep.start("backfill", spec, "--yes", *arguments) as running:
-                    until(lambda: total(emulators), lambda calls: calls >= ENOUGH, 120)
+                    until(lambda: total(emulators), lambda calls: calls >= ENOUGH, PATIENCE_S)
                     victim, number = somebody_at_work(workers, folder / "home")
                     victim.kill()
                     killed_at = time.time()

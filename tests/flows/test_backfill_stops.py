@@ -17,7 +17,7 @@ from tests.flows.once import Telling, told_once
 from tests.flows.patience import until
 from tests.flows.workers import Pool, pool
 
-PATIENCE_S = 120
+PATIENCE_S = 240
 
 
 def story_of(prefect_url: str) -> Any:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
@@ -33,8 +34,8 @@ from tasks.units.backfill.coordinator import ClaimLost, Coordinator, gives_way
 from tasks.units.backfill.decisions import UNBOUNDED, End
 from tasks.units.backfill.dispatch import open_dispatcher
 from tasks.units.backfill.ledger import Ledger, Terms
-from tasks.units.leases import held
-from tasks.units.limits import connect
+from tasks.units.leases import ASK_AGAIN_S, held
+from tasks.units.limits import LimitServer, connect
 from tasks.units.spending import (
     changed_budget,
     check_given,
@@ -97,7 +98,7 @@ async def coordinating(
         promised = replace(promised, terms=terms or promised.terms)
         dispatcher = await stack.enter_async_context(open_dispatcher(promised.terms, run_id, record.audit))
         limits = await stack.enter_async_context(connect())
-        await limits.ensure(run_claim(run_id), 1)
+        await _ensured(limits, run_claim(run_id))
         tell(Progress("taking the backfill over"))
         claim = await stack.enter_async_context(held(run_claim(run_id), wait_s=CLAIM_WITHIN_S))
         record = await asyncio.to_thread(_unfinished, home, run_id)
@@ -195,6 +196,20 @@ async def close(work: Coordinator, end: End | None) -> RunRecord:
             raise FacesweepError(reason)
     await work.let_go()
     return await work.save(RunStatus.DONE)
+
+
+async def _ensured(limits: LimitServer, name: str) -> None:
+    """The limit is there. A server that has just answered and is slow now is asked again for a while."""
+    give_up_at = time.monotonic() + CLAIM_WITHIN_S
+    while True:
+        try:
+            await limits.ensure(name, 1)
+        except ServerAway:
+            if time.monotonic() >= give_up_at:
+                raise
+        else:
+            return
+        await asyncio.sleep(ASK_AGAIN_S)
 
 
 def _error(record: RunRecord, end: End) -> FacesweepError:
