@@ -35,7 +35,6 @@ async def attend(sweep: Sweep, console: Console, *, is_approved: bool) -> str | 
             display.pause()
             show_plan(console, draft)
             if not is_approved and sys.stdin.isatty() and not await _confirmed(console):
-                console.print("Nothing was asked.")
                 return False
             display.go_on()
             return True
@@ -44,11 +43,14 @@ async def attend(sweep: Sweep, console: Console, *, is_approved: bool) -> str | 
         with watching(display.update), approving(approve), _signals_heard(flow, display, console):
             try:
                 async with some_server():
-                    return await asyncio.to_thread(flow.run)
+                    run_id = await asyncio.to_thread(flow.run)
             except asyncio.CancelledError:
                 raise Stopped(_stopped_sentence(display)) from None
             except Stopped:
                 raise Stopped(_stopped_sentence(display)) from None
+            if run_id is None:  # somebody said no, or there was nothing to ask again
+                console.print("Nothing was asked.")
+            return run_id
 
 
 class _FlowThread:
