@@ -56,7 +56,6 @@ async def attend(
             display.pause()
             show_plan(console, draft)
             if not is_approved and sys.stdin.isatty() and not await _confirmed(console):
-                console.print("Nothing was asked.")
                 return False
             display.go_on()
             return True
@@ -65,11 +64,20 @@ async def attend(
         with watching(display.update), approving(approve), _signals_heard(flow, display, console, manners):
             try:
                 async with some_server():
-                    return await asyncio.to_thread(flow.run)
+                    run_id = await asyncio.to_thread(flow.run)
             except asyncio.CancelledError:
+<<<<<<< HEAD
                 raise Stopped(_stopped_sentence(display, manners.stopped or manners.stopping)) from None
             except Stopped as stop:
                 raise Stopped(_stopped_sentence(display, manners.stopped or str(stop))) from None
+=======
+                raise Stopped(_stopped_sentence(display)) from None
+            except Stopped:
+                raise Stopped(_stopped_sentence(display)) from None
+            if run_id is None:  # somebody said no, or there was nothing to ask again
+                console.print("Nothing was asked.")
+            return run_id
+>>>>>>> attack
 
 
 class _FlowThread:

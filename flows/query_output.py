@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +31,7 @@ def write_rows(console: Console, rows: pa.RecordBatchReader, form: str | None, o
     form = form or ("table" if output is None and console.is_terminal else "csv")
     if output is None and form == "parquet":
         raise UsageError("--format parquet needs --output FILE")
+    rows = _in_common_types(rows)
     try:
         if form == "table":
             _write_table(console, rows)
@@ -59,6 +62,37 @@ def _write(rows: pa.RecordBatchReader, form: str, file: BinaryIO) -> None:
             with pq.ParquetWriter(file, rows.schema, compression="zstd") as writer:
                 for batch in rows:
                     writer.write_batch(batch)
+
+
+def _in_common_types(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    """Intervals become text as ISO 8601 has them: no file format that is written here knows them."""
+    intervals = [each.name for each in rows.schema if pa.types.is_interval(each.type)]
+    if not intervals:
+        return rows
+    schema = pa.schema(
+        [pa.field(each.name, pa.string() if each.name in intervals else each.type) for each in rows.schema]
+    )
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in rows:
+            columns = [
+                pa.array([_duration(cell) for cell in column.to_pylist()], pa.string())
+                if field.name in intervals
+                else column
+                for field, column in zip(schema, batch.columns, strict=True)
+            ]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _duration(cell: pa.MonthDayNano | None) -> str | None:
+    """`P1M2DT3.5S`: months, days and seconds, each with its own sign."""
+    if cell is None:
+        return None
+    seconds = Decimal(cell.nanoseconds) / 1_000_000_000
+    parts = [f"{cell.months}M" if cell.months else "", f"{cell.days}D" if cell.days else ""]
+    return f"P{''.join(parts)}T{seconds.normalize():f}S"
 
 
 def _flat_schema(schema: pa.Schema) -> pa.Schema:

@@ -291,9 +291,10 @@ def _check_finished(home: Home, records: Iterable[RunRecord], run_id: str | None
     """Two unfinished runs of one home could pay for the same question twice."""
     for record in records:
         if record.run_id == run_id:
-            raise UsageError(
-                f"run {run_id} exists already in {home.root}: `facesweep resume` goes on with it"
-            )
+            how = "choose another id"
+            if not record.status.is_over:
+                how = f"go on with it by `facesweep resume`, or {how}"
+            raise UsageError(f"run {run_id} exists already in {home.root}: {how}")
         if not record.status.gives_way:
             if home.lock_path(record.run_id).exists():
                 with RunLock(home.lock_path(record.run_id), record.run_id):

@@ -46,6 +46,7 @@ def again(shared: Path, prefect_url: str) -> Telling:
             (source / "005.jpg").write_bytes(face(90))
             act("changed", "audit", spec, "--run-id", "changed", "--yes")
             act("resumed_when_done", "resume", folder / "home")
+            act("retried", "retry", folder / "home", "--yes")
         facts["damaged"], facts["opened"] = reader.damaged, reader.opened
         facts["flow_runs"] = shown_by(prefect_url, str(spec))
         return facts
@@ -172,3 +173,9 @@ def test_invariant_8_what_prefect_shows_names_no_object_and_holds_no_credential(
         set(each["parameters"]) == {"spec_path", "run_id", "limit", "reask"} for each in shown["flow_runs"]
     )
     assert not [each for each in shown["artifacts"] if ".jpg" in json.dumps(each["data"])]
+
+
+def test_a_retry_of_a_run_that_failed_nowhere_says_that_nobody_was_asked(again: Telling) -> None:
+    assert again["retried"]["status"] == 0
+    assert again["retried"]["err"].splitlines()[-1] == "Nothing was asked."
+    assert again["retried"]["calls"] == {"tencent": 0, "aliyun": 0}

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -183,10 +184,28 @@ def test_a_query_prints_its_rows_and_nothing_else(demo: Telling, home: Path) -> 
     assert demo["verdicts"]["out"].splitlines()[1:] == [str(len(verdict_rows.rows(home)))]
 
 
-@pytest.mark.parametrize(
-    "command",
-    [["status"], ["runs"], ["report"], ["verdicts", "--sql", "SELECT * FROM verdicts"], ["skipped"]],
-)
+@pytest.mark.parametrize(("suffix", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])
+def test_the_time_between_two_moments_can_be_queried(
+    home: Path, tmp_path: Path, suffix: str, read: Callable[[Path], pd.DataFrame]
+) -> None:
+    """An interval is text as ISO 8601 has it, which pandas reads as a length of time."""
+    sql = "SELECT settled_at - asked_at AS took, settled_at, asked_at FROM verdicts WHERE outcome = 'scored'"
+    file = tmp_path / f"took.{suffix}"
+    ended = subprocess.run(
+        [sys.executable, "-m", "flows", "verdicts", str(home), "--sql", sql, "--output", str(file)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    rows = read(file)
+    settled, asked = (pd.to_datetime(rows[name], format="ISO8601") for name in ("settled_at", "asked_at"))
+    assert list(pd.to_timedelta(rows["took"])) == list(settled - asked)
+    assert len(rows) > 0
+
+
+@pytest.mark.parametrize("command", [["runs"], ["verdicts", "--sql", "SELECT * FROM verdicts"]])
 def test_whoever_reads_only_the_beginning_ends_a_command_in_peace(home: Path, command: list[str]) -> None:
     """As `| head -1` does: no complaint, and no status of a failure."""
     name, *options = command

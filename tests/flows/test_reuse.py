@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from domain.errors import Denied
+from domain.errors import Denied, UsageError
 from domain.verdicts import Outcome
 from tests.contract.emulator_process import RunningEmulators
 from tests.contract.store_servers import Moto, running_moto
@@ -221,3 +221,16 @@ async def test_invariant_10_a_run_leaves_nothing_of_its_index_in_the_home_and_ma
         "c.jpg": "scored",
     }
     assert list((tmp_path / "home" / ".staging").iterdir()) == []
+
+
+async def test_the_id_of_a_run_that_is_over_is_refused_for_another_one(
+    tmp_path: Path, emulators: RunningEmulators
+) -> None:
+    """Nobody is sent to `resume`, which would find nothing left to do."""
+    spec = write_spec(
+        tmp_path / "kyc.toml", source={"url": "source"}, tencent={"endpoint": emulators.tencent_url}
+    )
+    put(tmp_path / "source", a=face(1))
+    await sweep(spec, "first")
+    with pytest.raises(UsageError, match=r"run first exists already in .*/home: choose another id$"):
+        await sweep(spec, "first")
