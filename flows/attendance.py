@@ -66,18 +66,12 @@ async def attend(
                 async with some_server():
                     run_id = await asyncio.to_thread(flow.run)
             except asyncio.CancelledError:
-<<<<<<< HEAD
                 raise Stopped(_stopped_sentence(display, manners.stopped or manners.stopping)) from None
             except Stopped as stop:
                 raise Stopped(_stopped_sentence(display, manners.stopped or str(stop))) from None
-=======
-                raise Stopped(_stopped_sentence(display)) from None
-            except Stopped:
-                raise Stopped(_stopped_sentence(display)) from None
             if run_id is None:  # somebody said no, or there was nothing to ask again
                 console.print("Nothing was asked.")
             return run_id
->>>>>>> attack
 
 
 class _FlowThread:
