@@ -160,16 +160,8 @@ def run(
             time.sleep(LOOK_EVERY_S)
         if not is_paused:
             asking_s, calls = time.monotonic() - (first_call_at or begun_at), archive.counts()["calls"]
-    counted = said(
-        [
-            "verdicts",
-            str(home),
-            "--sql",
-            "SELECT count(*), count(DISTINCT question_id) FROM verdicts",
-            "--json",
-        ],
-        environment,
-    )
+    count = "SELECT count(*) AS rows, count(DISTINCT question_id) AS questions FROM verdicts"
+    counted = said(["verdicts", home, "--sql", count, "--format", "json"], environment)
     return {
         "planned_s": planned_s,
         "asking_s": asking_s,
