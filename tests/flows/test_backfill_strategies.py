@@ -18,7 +18,7 @@ def story_of(prefect_url: str) -> Any:
     def story(folder: Path) -> dict[str, Any]:
         (folder / "source").mkdir()
         for number in range(OBJECTS):
-            label = "synthesis" if number % 4 == 0 else "genuine"
+            label = "swap" if number % 4 == 0 else "genuine"
             (folder / "source" / f"{number:03}.jpg").write_bytes(face(number, label))
         facts = {}
         with emulated(latency_ms=20) as emulators:
