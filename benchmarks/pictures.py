@@ -33,6 +33,13 @@ def base_picture() -> bytes:
     raise ValueError("no quality gives a picture of that size")
 
 
+def small_picture() -> bytes:
+    """A smooth JPEG of some 9 KB: for runs that measure everything but the bytes."""
+    encoded = io.BytesIO()
+    Image.radial_gradient("L").resize(SIZE_PX).convert("RGB").save(encoded, "JPEG", quality=60)
+    return encoded.getvalue()
+
+
 def write_pictures(folder: Path, count: int) -> Path:
     """A folder of `count` different pictures, a thousand to a directory."""
     base = base_picture()
