@@ -4,7 +4,7 @@ import random
 from datetime import UTC, datetime
 from fractions import Fraction
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.budgets import Budget
@@ -90,6 +90,7 @@ class Worker:
         )
 
 
+@settings(deadline=None)  # the clock is the machine's, and not what is promised here
 @given(
     sizes=st.lists(st.integers(1, 60), min_size=1, max_size=8),
     calls=st.none() | st.integers(1, 400),
