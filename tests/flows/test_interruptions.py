@@ -36,7 +36,7 @@ def story_of(number: int, prefect_url: str | None, to_group: bool) -> Any:
                 tencent={"qps": QPS, "endpoint": emulators.tencent_url, "price_per_call": 0.5},
             )
             with facesweep.start("audit", spec, "--yes") as running:
-                until(lambda: asked(emulators), lambda calls: len(calls) >= ENOUGH)
+                until(lambda: asked(emulators), lambda calls: len(calls) >= ENOUGH, patience_s=150)
                 if to_group:
                     running.signal(number)
                 else:
