@@ -13,6 +13,7 @@ from domain.runs import RunKind
 from domain.verdicts import Outcome
 from flows.artifacts import name_flow_run, showing_end, showing_progress
 from flows.backfill import coordinate, stop_shards
+from flows.termination import stopped_by_sigterm
 from tasks.units.backfill.lifetime import Place
 from tasks.units.books import run_of
 from tasks.units.draft import Draft, draft_audit, draft_retry, is_approved
@@ -110,7 +111,7 @@ async def _plan_and_go_on(draft: Draft) -> str | None:
 
 
 async def _go_on(home: Home, run_id: str, given: Budget = AS_IT_IS) -> str:
-    with metrics_served():
+    with stopped_by_sigterm(), metrics_served():
         async with (
             showing_end(home, run_id),
             open_run(home, run_id, given) as run,

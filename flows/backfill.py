@@ -4,10 +4,6 @@ shard      one shard, by a worker of the pool        backfill  all of them: plan
 """
 
 import asyncio
-import contextlib
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -20,6 +16,7 @@ from domain.errors import FacesweepError, Stopped
 from domain.runs import RunKind
 from domain.verdicts import Outcome, Provider
 from flows.artifacts import name_flow_run, showing_end, showing_progress
+from flows.termination import stopped_by_sigterm
 from tasks.units.backfill.claims import shard_claim
 from tasks.units.backfill.dispatch import check_beginning, check_deployment
 from tasks.units.backfill.ledger import SHARD_S, Terms
@@ -43,7 +40,6 @@ from tasks.units.metrics import metrics_served
 from tasks.units.opening import Home, open_audit, open_home
 from tasks.units.shard_work import ShardAttempt, is_done, open_shard
 from tasks.units.tasks import plan_run
-from tasks.units.watching import stoppable
 
 SHARD_MINUTES = SHARD_S / 60
 AT_ONCE = Terms().at_once
@@ -78,7 +74,7 @@ async def shard(
         async with held(shard_claim(run_id, given.provider, number), wait_s=CLAIM_WITHIN_S) as claim:
             if await asyncio.to_thread(is_done, home, given):
                 return Completed(message=f"{given.name} was done already")
-            with _stopped_by_sigterm(), metrics_served():
+            with stopped_by_sigterm(), metrics_served():
                 async with open_shard(home, given, claim) as work, showing_progress(work.progress):
                     say("shard_begun", **_named(given), questions=work.record.books.balance.asked)
                     record = await work.detect()
@@ -103,20 +99,6 @@ async def shard(
 def _named(given: ShardAttempt) -> dict[str, object]:
     """The fields by which the log tells attempts apart."""
     return {"run": given.run_id, "provider": given.provider, "shard": given.number, "attempt": given.attempt}
-
-
-@contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """A worker that ends, or cancels this flow run, sends SIGTERM: calls on the way are waited for."""
-    request = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    with stoppable(request), contextlib.ExitStack() as stack:
-        with contextlib.suppress(ValueError, RuntimeError):  # not on the main thread: nobody signals it
-            before = signal.getsignal(signal.SIGTERM)
-            loop.add_signal_handler(signal.SIGTERM, request.set)
-            stack.callback(signal.signal, signal.SIGTERM, before)
-            stack.callback(loop.remove_signal_handler, signal.SIGTERM)
-        yield
 
 
 async def stop_shards(flow: object, flow_run: FlowRun, state: object) -> None:  # noqa: ARG001 - Prefect's

@@ -43,6 +43,11 @@ def stoppable(request: asyncio.Event) -> Iterator[None]:
         _stop_request.reset(token)
 
 
+def is_stoppable() -> bool:
+    """Whether somebody may stop what runs here."""
+    return _stop_request.get() is not None
+
+
 async def stop_requested() -> None:
     """Return when the run is to stop; wait for ever where nobody may stop it."""
     await (_stop_request.get() or asyncio.Event()).wait()
