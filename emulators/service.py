@@ -114,6 +114,10 @@ class Service(ABC):
             raise ValueError(f"settings are {', '.join(asdict(self.settings))}") from None
         return asdict(self.settings)
 
+    def public_keys(self) -> dict[str, str]:
+        """What bodies may be encrypted for, by algorithm, in PEM."""
+        return {}
+
     async def start(self, port: int) -> str:
         """Listen and return the url. Raises OSError when the port is taken."""
         return await self._listener.start(port)

@@ -46,6 +46,7 @@ class AliyunDetector:
 
     provider = Provider.ALIYUN
     action = ACTION
+    delivery = Delivery.BASE64
 
     def __init__(
         self,
