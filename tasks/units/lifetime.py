@@ -25,6 +25,7 @@ from tasks.records.run_record import ProviderBooks, RunRecord, books_of
 from tasks.settings import decoder_environment, spec_of
 from tasks.shard.line import Line
 from tasks.shard.memory import HeldBytes
+from tasks.units.delivery import by_url_of, looking_of
 from tasks.units.opening import limits_of, open_detector, open_session
 from tasks.units.origin import Origin, are_simulated
 from tasks.units.run import OpenRun
@@ -86,13 +87,15 @@ async def open_run(home: Home, run_id: str, given: Budget = AS_IT_IS) -> AsyncIt
 
         async def open_line(run: OpenRun, provider: Provider) -> Line:
             table = spec.asked[provider]
+            detector = open_detector(provider, spec, session)
+            limits = limits_of(provider, spec)
             return Line(
                 run_id=run_id,
                 audit=spec.audit.name,
                 bucket=bucket,
-                limits=limits_of(provider, spec),
+                limits=limits,
                 workers=workers,
-                detector=open_detector(provider, spec, session),
+                detector=detector,
                 lane=Lane(table.qps, deadline=run.deadline),
                 policy=RetryPolicy(),
                 journal=journal,
@@ -102,6 +105,8 @@ async def open_run(home: Home, run_id: str, given: Budget = AS_IT_IS) -> AsyncIt
                 recorded=run.count,
                 held=held,
                 accept=origin.accept,
+                by_url=by_url_of(spec, bucket, limits, detector),
+                looking=looking_of(spec, workers),
                 earlier=await _earlier_answers(stack, run, provider),
             )
 
