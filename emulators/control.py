@@ -5,7 +5,7 @@ GET  calls       {"calls": [...]}; ?after=N leaves out the first N
 GET  summary     totals and the busiest seconds
 GET  under_way   how many calls arrived, how many wait for their reply, how many replies were delivered
 GET  script      the rules and how often each was met;  POST script: one rule or a list of rules
-GET  settings    qps, window, latency_ms, clock_offset_s;  PUT settings: any of them
+GET  settings    qps, window, latency_ms, clock_offset_s, fetches;  PUT settings: any of them
 GET  accounts    the keys, without secrets;  PUT accounts: one key, added or replaced
 GET  public_keys  what bodies may be encrypted for, by algorithm, in PEM
 POST reset       back to how the service started

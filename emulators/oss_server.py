@@ -60,7 +60,13 @@ class OssServer:
             reply.headers["x-oss-request-id"] = secrets.token_hex(12).upper()
         reply.headers["Server"] = "AliyunOSS"
         self._requests.append(
-            {"method": request.method, "bucket": bucket, "key": key, "status": reply.status}
+            {
+                "method": request.method,
+                "bucket": bucket,
+                "key": key,
+                "status": reply.status,
+                "range": request.headers.get("Range", ""),
+            }
         )
         return await self._send(request, reply, fault)
 

@@ -45,7 +45,7 @@ def read_exif(tiff: bytes) -> Exif:
         _text(values.get(_MAKE, b"")),
         _text(values.get(_MODEL, b"")),
         _text(values.get(_SOFTWARE, b"")),
-        _comment(values.get(_USER_COMMENT, b""), order),
+        _comment(values.get(_USER_COMMENT, b"")),
         values.get(_XMP, b""),
     )
 
@@ -77,13 +77,12 @@ def _text(value: bytes) -> str:
     return value.partition(b"\0")[0].decode("utf-8", "replace").strip()
 
 
-def _comment(value: bytes, order: str) -> str:
+def _comment(value: bytes) -> str:
     """A user comment: its first eight bytes name the character set, if the writer kept to the rules."""
     named = _CHARACTER_SETS.get(value[:8])
     if named is None:
         return value.decode("utf-8", "replace")
     if named == "utf-16":
-        named = "utf-16-le" if order == "<" else "utf-16-be"
-        if value[8:10] in (b"\xff\xfe", b"\xfe\xff"):
-            named = "utf-16"
-    return value[8:].decode(named, "replace").strip("\0 ")
+        # Writers differ on whether it follows the file's byte order: a Latin letter's zero byte tells.
+        named = "utf-16-be" if value[8:9] in (b"\0", b"\xfe") else "utf-16-le"
+    return value[8:].decode(named, "replace").strip("\0\ufeff ")

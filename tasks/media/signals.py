@@ -77,7 +77,8 @@ def _label(found: Metadata, exif: Exif, xmp: bytes) -> Label | None:
     for text in (_decoded(found.texts.get("AIGC")), found.tags.get("AIGC")):
         if text and (label := label_in_text(text)):
             return label
-    for text in (exif.comment, _decoded(found.texts.get("comment")), found.tags.get("\xa9cmt")):
+    tags = found.tags.get("\xa9cmt"), found.tags.get("comment")
+    for text in (exif.comment, _decoded(found.texts.get("comment")), *tags):
         if text and (label := label_in_text(text, is_named=False)):
             return label
     return None

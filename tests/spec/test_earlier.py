@@ -22,6 +22,7 @@ from tasks.records.earlier import EarlierAnswers
 from tasks.records.home import Home, HomeUnwritable
 from tasks.records.parts import PartDamaged, part_path
 from tasks.records.schema import table_of
+from tests.spec.compacted_homes import ADDED
 from tests.spec.test_journal import ALIYUN, REPOSITORY, RUN, TENCENT, a_verdict, child, question
 
 EARLIER = "20261119T013000Z-0001"
@@ -150,9 +151,8 @@ def test_a_row_is_found_wherever_in_its_part_it_stands(home: Home) -> None:
 
 def test_a_part_written_before_the_newest_columns_lends_its_answers(home: Home) -> None:
     path = put(home, about(1, schema_version=1, stratum="x"))
-    added = ["asked_because", "subject_id", "stratum", "weight"]
-    pq.write_table(pq.read_table(path, partitioning=None).drop_columns(added), path)
-    assert answers_to(home, picture(1)) == [about(1, schema_version=1, **dict.fromkeys(added))]
+    pq.write_table(pq.read_table(path, partitioning=None).drop_columns(ADDED), path)
+    assert answers_to(home, picture(1)) == [about(1, schema_version=1, **dict.fromkeys(ADDED))]
 
 
 def test_answers_are_found_after_their_part_was_merged_into_another(home: Home) -> None:
