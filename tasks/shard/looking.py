@@ -13,8 +13,35 @@ from tasks.media.sniff import Format, sniff
 from tasks.media.workers import MediaWorkers
 
 HASH_PATIENCE_S = 0.3
-"""How long a trip waits for a worker that hashes. Objects are made ready a second ahead of the lane: whoever
-gives up by then does not come late, so hashing costs no call of the cap. The column stays empty then."""
+"""How long a trip waits for its picture's hash before it goes on to the lane. Objects are made ready a second
+ahead of it, so that hashing costs no call of the cap."""
+
+
+class Hashing:
+    """A picture being hashed beside its trip; whoever has the answer takes what there is, and never waits."""
+
+    def __init__(self, content: bytes, form: Format, workers: MediaWorkers, turns: asyncio.Semaphore) -> None:
+        self._content: bytes | None = content
+        self._form, self._workers, self._turns = form, workers, turns
+        self.task = asyncio.create_task(self._hash())
+
+    async def _hash(self) -> tuple[str, int] | None:
+        async with self._turns:
+            content, self._content = self._content, None
+            if content is None:  # its trip is over, and so is who would have wanted to know
+                return None
+            try:
+                return await self._workers.run(hash_picture, content, self._form)
+            except Unfit:
+                return None
+
+    def taken(self, signals: Signals) -> Signals:
+        """The signals with the hash, if there is one by now; one that has not begun never will."""
+        self._content = None
+        found = self.task.result() if self.task.done() and not self.task.cancelled() else None
+        if found is None:
+            return signals
+        return replace(signals, perceptual_hash=found[0], perceptual_quality=found[1])
 
 
 @dataclass(slots=True)
@@ -24,7 +51,8 @@ class Looking:
     perceptual_hash: bool = False
     verify_c2pa: bool = False
     skip_labelled: bool = False
-    hashing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))  # who hashes at a time
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))  # who hashes at a time
+    _running: set[asyncio.Task[tuple[str, int] | None]] = field(default_factory=set)
 
     def at(self, content: bytes) -> Signals:
         """What the object's bytes say, by themselves. Bounded in time; never raises for any bytes."""
@@ -36,34 +64,33 @@ class Looking:
         found = read_signals(seen.head, seen.form, seen.index)
         return replace(found, signals_from=SeenIn.PARTS)
 
-    async def closely(self, content: bytes, signals: Signals, workers: MediaWorkers) -> Signals:
-        """What takes a worker: whether a manifest is valid, and the picture's hash. Never raises `Unfit`."""
-        form = _form_of(content)
-        if form is None:
+    async def verified(self, content: bytes, signals: Signals, workers: MediaWorkers) -> Signals:
+        """The signals with what the library of C2PA makes of a manifest, where that is wanted."""
+        form = _form_of(content) if self.verify_c2pa and signals.c2pa is not None else None
+        if form is None or not has_manifest(content, form):
             return signals
-        if self.verify_c2pa and signals.c2pa is not None and has_manifest(content, form):
-            try:
-                state = await workers.run(verify_manifest, content, form)
-            except Unfit:  # it is too much for the library: there is one, and that is all that is known
-                state = None
-            signals = replace(signals, c2pa=state or signals.c2pa)
-        if self.perceptual_hash and form.kind is MediaKind.IMAGE:
-            signals = await self._hashed(content, form, signals, workers)
-        return signals
+        try:
+            state = await workers.run(verify_manifest, content, form)
+        except Unfit:  # it is too much for the library: there is one, and that is all that is known
+            return signals
+        return replace(signals, c2pa=state or signals.c2pa)
 
-    async def _hashed(self, content: bytes, form: Format, signals: Signals, workers: MediaWorkers) -> Signals:
-        try:
-            async with asyncio.timeout(HASH_PATIENCE_S):
-                await self.hashing.acquire()
-        except TimeoutError:
-            return signals
-        try:
-            found, quality = await workers.run(hash_picture, content, form)
-        except Unfit:
-            return signals
-        finally:
-            self.hashing.release()
-        return replace(signals, perceptual_hash=found, perceptual_quality=quality)
+    async def hashing(self, content: bytes, workers: MediaWorkers) -> Hashing | None:
+        """The picture's hash, begun and mostly done; None where none is wanted or there is no picture."""
+        form = _form_of(content) if self.perceptual_hash else None
+        if form is None or form.kind is not MediaKind.IMAGE:
+            return None
+        begun = Hashing(content, form, workers, self.turns)
+        self._running.add(begun.task)
+        begun.task.add_done_callback(self._running.discard)
+        await asyncio.wait({begun.task}, timeout=HASH_PATIENCE_S)
+        return begun
+
+    async def close(self) -> None:
+        """End what is still hashing; to be done before the workers end."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
 
 
 def _form_of(content: bytes) -> Format | None:

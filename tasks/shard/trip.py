@@ -115,7 +115,8 @@ async def _fetched(asking: "_Asking", original: Verdict | None) -> Verdict:
             if line.looking.skip_labelled and signals.says_generated:
                 return row.with_signals(row.labelled(line, question, signals, content), signals)
             media = await prepare(content, line.limits, line.workers)
-            signals = await line.looking.closely(content, signals, line.workers)
+            signals = await line.looking.verified(content, signals, line.workers)
+            hashing = await line.looking.hashing(content, line.workers)
             request = await _composed(line, media)
             sent = row.Sent.of(media, request.delivery)
         except Unfit as error:
@@ -126,7 +127,7 @@ async def _fetched(asking: "_Asking", original: Verdict | None) -> Verdict:
             return request
 
         verdict, _ = await asking.ask(sent, same_each_time)
-        return row.with_signals(verdict, signals)
+        return row.with_signals(verdict, signals if hashing is None else hashing.taken(signals))
 
 
 async def _composed(line: Line, media: PreparedMedia) -> ComposedRequest:

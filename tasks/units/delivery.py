@@ -38,5 +38,5 @@ def looking_of(spec: Spec, workers: MediaWorkers) -> Looking:
         perceptual_hash=signals.perceptual_hash,
         verify_c2pa=signals.verify_c2pa,
         skip_labelled=signals.skip_labelled,
-        hashing=asyncio.Semaphore(workers.processes),
+        turns=asyncio.Semaphore(workers.processes),
     )

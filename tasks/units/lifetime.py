@@ -89,6 +89,8 @@ async def open_run(home: Home, run_id: str, given: Budget = AS_IT_IS) -> AsyncIt
             table = spec.asked[provider]
             detector = open_detector(provider, spec, session)
             limits = limits_of(provider, spec)
+            looking = looking_of(spec, workers)
+            stack.push_async_callback(looking.close)
             return Line(
                 run_id=run_id,
                 audit=spec.audit.name,
@@ -106,7 +108,7 @@ async def open_run(home: Home, run_id: str, given: Budget = AS_IT_IS) -> AsyncIt
                 held=held,
                 accept=origin.accept,
                 by_url=by_url_of(spec, bucket, limits, detector),
-                looking=looking_of(spec, workers),
+                looking=looking,
                 earlier=await _earlier_answers(stack, run, provider),
             )
 

@@ -1,4 +1,4 @@
-"""Whatever the bytes, reading an object's own metadata takes a bounded time and gives a row, never an error."""
+"""Whatever the bytes, reading what a file says of itself ends soon and never in an error."""
 
 import asyncio
 import functools
