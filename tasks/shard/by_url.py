@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from domain.errors import Refused
+from domain.errors import ProviderError
 from domain.objects import MediaKind, ObjectRef
 from domain.questions import Question
 from tasks.buckets.bucket import Bucket
@@ -16,7 +16,7 @@ ADVISED_BYTES = 1_000_000
 """Above this Aliyun advises a url for images; for videos it always does."""
 
 REFUSED_IN_A_ROW = 3
-"""So many refusals of urls, none of them about the face: the provider cannot reach the store, so it is no
+"""So many urls without a verdict, and not for want of a face: the provider cannot reach the store, and is no
 longer asked to. A bucket's policy may let in a private network only, and nobody can tell beforehand."""
 
 _ABOUT_THE_FACE = "406"
@@ -64,9 +64,9 @@ class ByUrl:
             raise ValueError("nobody else can fetch a local file")
         return self.compose(url, kind)
 
-    def is_worth_sending(self, refusal: Refused) -> bool:
-        """Whether an object whose url was refused should go by base64 now: the url may be to blame."""
-        if self.is_wanted or refusal.code == _ABOUT_THE_FACE:
+    def is_worth_sending(self, error: ProviderError) -> bool:
+        """Whether an object whose url got no verdict should go by base64 now: the url may be to blame."""
+        if self.is_wanted or error.code == _ABOUT_THE_FACE:
             return False
         self._refused += 1
         self.is_given_up = self.is_given_up or self._refused >= REFUSED_IN_A_ROW

@@ -88,8 +88,9 @@ async def _by_url(asking: "_Asking") -> Verdict | None:
     async def request() -> ComposedRequest:
         return await by_url.request(question.object, kind)
 
-    verdict, refusal = await asking.ask(row.Sent.by_url(question, kind), request)
-    if refusal is not None and by_url.is_worth_sending(refusal):
+    verdict, error = await asking.ask(row.Sent.by_url(question, kind), request)
+    # A call that may have been served is not made again another way.
+    if error is not None and not asking.tries.in_doubt and by_url.is_worth_sending(error):
         return None
     if verdict.outcome == Outcome.SCORED:
         by_url.arrived()
@@ -178,10 +179,10 @@ class _Asking:
 
     async def ask(
         self, sent: row.Sent, request_of: Callable[[], Awaitable[ComposedRequest]]
-    ) -> tuple[Verdict, Refused | None]:
-        """The row, and the refusal if it is one."""
+    ) -> tuple[Verdict, ProviderError | None]:
+        """The row, and what kept it from holding an answer."""
         verdict, end = await _ask(self, sent, request_of)
-        return verdict, end.error if end is not None and isinstance(end.error, Refused) else None
+        return verdict, None if end is None else end.error
 
 
 async def _ask(

@@ -24,16 +24,21 @@ def by_url_of(spec: Spec, bucket: Bucket, limits: ProviderLimits, detector: Dete
     return ByUrl(bucket, limits, detector.compose_url, is_wanted=aliyun.delivery == "url")
 
 
-def looking_of(spec: Spec, workers: MediaWorkers) -> Looking:
-    """What is read of an object's own bytes.
-
-    Raises: UsageError: manifests are to be verified, and the library for it is not installed.
-    """
-    signals = spec.signals
-    if signals.verify_c2pa and not can_verify_manifests():
+def check_libraries(spec: Spec) -> None:
+    """Raises UsageError where the spec asks for what is not installed here."""
+    if spec.signals.verify_c2pa and not can_verify_manifests():
         raise UsageError(
             "signals.verify_c2pa needs the library of C2PA: install facesweep[c2pa], or remove the key"
         )
+
+
+def looking_of(spec: Spec, workers: MediaWorkers) -> Looking:
+    """What is read of an object's own bytes.
+
+    Raises: UsageError: as `check_libraries`: a run may be gone on with on another machine.
+    """
+    check_libraries(spec)
+    signals = spec.signals
     return Looking(
         perceptual_hash=signals.perceptual_hash,
         verify_c2pa=signals.verify_c2pa,

@@ -35,6 +35,7 @@ from tasks.settings import (
     state_folder,
     tencent_session_token,
 )
+from tasks.units.delivery import check_libraries
 
 __all__ = [
     "Audit",
@@ -109,6 +110,7 @@ def open_audit(spec_path: Path) -> Audit:
         UsageError: the spec or its home is wrong; names the file and the key.
     """
     spec = read_spec(spec_path)
+    check_libraries(spec)
     return Audit(spec, open_home(spec.home, spec.audit.home_endpoint_url, spec.audit.home_region))
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import aiohttp
 
@@ -36,6 +36,9 @@ ENDPOINTS = (
     "https://cloudauth.cn-beijing.aliyuncs.com",
 )
 _LONG = 16  # characters of a query's value: signatures, keys and tokens have more; an expiry has not
+_OF_A_URL = {Meaning.SUSPECT: Meaning.REFUSED, Meaning.UPSTREAM: Meaning.UNAVAILABLE}
+"""A url that cannot be fetched may be called a bad parameter or a broken source: that is the object's way,
+and neither our request nor the account, however often it is said."""
 _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _NO_MEDIA = ComposedRequest(b"", _EMPTY_SHA256, MediaKind.IMAGE, 0)
 
@@ -102,9 +105,8 @@ class AliyunDetector:
         if isinstance(outcome, Answer):
             self._standing.answered(stamp)
             return replace(outcome, raw=without(outcome.raw, private)) if private else outcome
-        if request.face_url and outcome.meaning is Meaning.SUSPECT:
-            # A url that cannot be fetched is called a bad parameter: the object's way, not our request.
-            outcome = replace(outcome, meaning=Meaning.REFUSED)
+        if request.face_url:
+            outcome = replace(outcome, meaning=_OF_A_URL.get(outcome.meaning, outcome.meaning))
         if outcome.meaning is Meaning.UNAVAILABLE:
             self._endpoints.leave(endpoint)
         date_s = reply.date_s if isinstance(reply, Reply) else None
@@ -161,5 +163,5 @@ class AliyunDetector:
 def _private(face_url: str) -> tuple[str, ...]:
     """What a reply might repeat of a presigned url, whole, in part or escaped: nothing of it is kept."""
     query = urlsplit(face_url).query
-    values = (value for pair in query.split("&") if len(value := pair.partition("=")[2]) >= _LONG)
-    return tuple(filter(None, (face_url, query, *values)))
+    values = [value for pair in query.split("&") if len(value := pair.partition("=")[2]) >= _LONG]
+    return tuple(filter(None, (face_url, query, *values, *map(unquote, values))))
