@@ -57,7 +57,9 @@ async def _verdict(line: Line, question: Question, slot: Slot, *, was_in_doubt: 
     original = None if question.copy_of is None else await _end_of(line, question.copy_of)
     asking = _Asking(line, question, slot, was_in_doubt)
     try:
-        # A copy is compared with its original, so it is fetched; an original may go by url.
+        # What may be a copy is compared with its original, so it is fetched; all else may go by url.
+        if original is None and line.by_url is not None and line.earlier is not None:
+            original = await line.earlier.alike(question.object)
         if original is None and (verdict := await _by_url(asking)) is not None:
             return verdict
         return await _fetched(asking, original)
@@ -109,7 +111,7 @@ async def _fetched(asking: "_Asking", original: Verdict | None) -> Verdict:
         try:
             content = await line.bucket.fetch(question.object, MOST_FETCHED_BYTES)
             signals = line.looking.at(content)
-            if original is not None and await _is_same(line, content, original):
+            if original is not None and await _is_same(line, question.object, content, original):
                 return row.with_signals(row.repeated(line, question, original), signals)
             if line.earlier is not None and (known := await line.earlier.answer_to(content)) is not None:
                 return row.with_signals(row.repeated(line, question, known), signals)
@@ -137,7 +139,7 @@ async def _composed(line: Line, media: PreparedMedia) -> ComposedRequest:
     return line.detector.compose(media)
 
 
-async def _is_same(line: Line, content: bytes, original: Verdict) -> bool:
+async def _is_same(line: Line, each: ObjectRef, content: bytes, original: Verdict) -> bool:
     """Whether a copy really holds the original's bytes.
 
     The plan pairs objects of one ETag, which is an MD5: two files of one MD5, one harmless and one not,
@@ -146,6 +148,8 @@ async def _is_same(line: Line, content: bytes, original: Verdict) -> bool:
     """
     known = original.content_sha256
     if known is None and original.delivery == Delivery.URL:
+        if (original.store, original.bucket) != (each.store, each.bucket):
+            return False  # an earlier run's, in a bucket that is not open now
         try:
             first = await line.bucket.fetch(_object_of(original), MOST_FETCHED_BYTES)
         except (Unreadable, Unfit):

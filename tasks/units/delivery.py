@@ -3,6 +3,7 @@
 import asyncio
 
 from domain.errors import UsageError
+from domain.verdicts import Provider
 from tasks.buckets.bucket import Bucket
 from tasks.media.limits import ProviderLimits
 from tasks.media.signals import can_verify_manifests
@@ -17,11 +18,17 @@ from tasks.shard.looking import Looking
 def by_url_of(spec: Spec, bucket: Bucket, limits: ProviderLimits, detector: Detector) -> ByUrl | None:
     """How objects go by url; None where they all go by base64."""
     aliyun = spec.providers.aliyun
-    if aliyun is None or not isinstance(detector, AliyunDetector):
-        return None
-    if aliyun.delivery == "base64" or no_url_for(spec.source, aliyun) is not None:
+    if aliyun is None or not isinstance(detector, AliyunDetector) or not may_go_by_url(spec, Provider.ALIYUN):
         return None
     return ByUrl(bucket, limits, detector.compose_url, is_wanted=aliyun.delivery == "url")
+
+
+def may_go_by_url(spec: Spec, provider: Provider) -> bool:
+    """Whether any object may go to the provider by url."""
+    aliyun = spec.providers.aliyun
+    if provider is not Provider.ALIYUN or aliyun is None or aliyun.delivery == "base64":
+        return False
+    return no_url_for(spec.source, aliyun) is None
 
 
 def check_libraries(spec: Spec) -> None:

@@ -25,7 +25,7 @@ from tasks.records.run_record import ProviderBooks, RunRecord, books_of
 from tasks.settings import decoder_environment, spec_of
 from tasks.shard.line import Line
 from tasks.shard.memory import HeldBytes
-from tasks.units.delivery import by_url_of, looking_of
+from tasks.units.delivery import by_url_of, looking_of, may_go_by_url
 from tasks.units.opening import limits_of, open_detector, open_session
 from tasks.units.origin import Origin, are_simulated
 from tasks.units.run import OpenRun
@@ -173,7 +173,8 @@ async def _earlier_answers(
     if not await asyncio.to_thread(earlier_parts, run.home, provider, run.run_id):
         return None
     tell(Progress("looking through earlier verdicts"))
-    return await stack.enter_async_context(EarlierAnswers(run.home, provider, run.run_id))
+    by_etag = may_go_by_url(run.spec, provider)
+    return await stack.enter_async_context(EarlierAnswers(run.home, provider, run.run_id, by_etag=by_etag))
 
 
 def _books(totals: PlanTotals, tallies: Mapping[Provider, Tally]) -> tuple[ProviderBooks, ...]:

@@ -270,6 +270,43 @@ async def test_invariant_4_an_object_that_went_by_url_is_not_asked_about_again(
     assert len(emulators.calls("aliyun")) == 2
 
 
+@pytest.mark.parametrize("first", ["auto", "base64"])
+async def test_invariant_4_bytes_that_an_earlier_run_asked_about_are_known_under_another_name(
+    tmp_path: Path, emulators: RunningEmulators, oss: RunningOss, bucket: Any, first: str
+) -> None:
+    """By an ETag that is an MD5: what looks like a copy is fetched and compared, and costs no call."""
+    clip, photo = video("swap"), large("recapture")
+    bucket.put_object("clip.mp4", clip)
+    bucket.put_object("photo.jpg", photo)
+    await sweep(spec_of(tmp_path, emulators, oss, bucket, aliyun={"delivery": first}), "one")
+    bucket.put_object("clip again.mp4", clip)
+    bucket.put_object("photo again.jpg", photo)
+    record = await sweep(spec_of(tmp_path, emulators, oss, bucket), "two")
+
+    found = rows(tmp_path / "home", "two")
+    assert {key: (row["outcome"], row["risk"]) for key, row in found.items()} == {
+        "clip again.mp4": ("reused", "high"),
+        "photo again.jpg": ("reused", "mid"),
+    }
+    assert len(emulators.calls("aliyun")) == 2
+    assert record.books[0].balance.is_balanced
+
+
+async def test_an_etag_that_is_an_earlier_ones_and_not_its_bytes_is_asked_about(
+    tmp_path: Path, emulators: RunningEmulators, oss: RunningOss, bucket: Any
+) -> None:
+    """An MD5 can be forged; here the earlier object is gone, so that nobody can compare."""
+    bucket.put_object("clip.mp4", video("swap"))
+    await sweep(spec_of(tmp_path, emulators, oss, bucket), "one")
+    bucket.put_object("again.mp4", video("swap"))
+    bucket.delete_object("clip.mp4")
+
+    await sweep(spec_of(tmp_path, emulators, oss, bucket), "two")
+
+    (row,) = rows(tmp_path / "home", "two").values()
+    assert (row["outcome"], row["delivery"]) == ("scored", "base64")
+
+
 async def test_an_object_that_is_replaced_before_the_glimpse_is_unreadable(
     tmp_path: Path, emulators: RunningEmulators, oss: RunningOss, bucket: Any
 ) -> None:
