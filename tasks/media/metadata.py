@@ -52,7 +52,7 @@ def find_metadata(content: bytes, form: Format, index: bytes = b"") -> Metadata:
             case Format.WEBP:
                 _read_webp(content, found)
             case Format.TIFF:
-                found.exif = content[:MOST_BLOCK_BYTES]
+                found.exif = content  # its directories may lie anywhere
             case Format.HEIF | Format.AVIF | Format.MP4 | Format.MOV | Format.THREE_GP:
                 _read_boxes(content, found, index)
             case _:

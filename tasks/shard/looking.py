@@ -14,7 +14,10 @@ from tasks.media.workers import MediaWorkers
 
 HASH_PATIENCE_S = 0.3
 """How long a trip waits for its picture's hash before it goes on to the lane. Objects are made ready a second
-ahead of it, so that hashing costs no call of the cap."""
+ahead of it, so that the wait costs no call of the cap."""
+
+MOST_HASHING = 16
+"""Pictures that wait for a worker, at most."""
 
 
 class Hashing:
@@ -75,10 +78,15 @@ class Looking:
             return signals
         return replace(signals, c2pa=state or signals.c2pa)
 
-    async def hashing(self, content: bytes, workers: MediaWorkers) -> Hashing | None:
-        """The picture's hash, begun and mostly done; None where none is wanted or there is no picture."""
+    async def hashing(self, content: bytes, workers: MediaWorkers, *, is_behind: bool) -> Hashing | None:
+        """The picture's hash, begun and mostly done; None where none is wanted or there is no picture.
+
+        None too where the lane `is_behind` its cap: what hashing takes could be taken from calls.
+        """
         form = _form_of(content) if self.perceptual_hash else None
-        if form is None or form.kind is not MediaKind.IMAGE:
+        if form is None or form.kind is not MediaKind.IMAGE or is_behind:
+            return None
+        if len(self._running) >= MOST_HASHING:
             return None
         begun = Hashing(content, form, workers, self.turns)
         self._running.add(begun.task)

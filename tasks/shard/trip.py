@@ -16,6 +16,7 @@ from domain.verdicts import Answer, Delivery, Outcome, Verdict
 from tasks.buckets.refusals import WHOLE_BUCKET_CODES
 from tasks.media.glimpse import HEAD_BYTES
 from tasks.media.prepare import prepare
+from tasks.pacing.lane import Lane
 from tasks.pacing.retry import Tries
 from tasks.pacing.settle import Settled, settle
 from tasks.providers.detector import ComposedRequest, new_order_no
@@ -27,6 +28,13 @@ from tasks.shard.memory import Slot
 
 MOST_FETCHED_BYTES = 64 * 1024**2
 """The largest object fetched: a 108-megapixel phone JPEG is about 40 MB; both providers stop at 10 MB."""
+
+BEGINNING_S = 2.0
+BEGINNING_CALLS = 32
+"""A lane is not judged before so many calls, and so many seconds of its cap: its rate says nothing yet."""
+
+NEARLY_FULL = 0.95
+"""A lane that keeps up stays within 2 % of its rate; below this the machine or the store holds it up."""
 
 BODY_TIMES = 2
 """What a trip holds, in sizes of its object: first the object, then its base64 and aiohttp's copy."""
@@ -119,7 +127,7 @@ async def _fetched(asking: "_Asking", original: Verdict | None) -> Verdict:
                 return row.with_signals(row.labelled(line, question, signals, content), signals)
             media = await prepare(content, line.limits, line.workers)
             signals = await line.looking.verified(content, signals, line.workers)
-            hashing = await line.looking.hashing(content, line.workers)
+            hashing = await line.looking.hashing(content, line.workers, is_behind=_is_behind(line.lane))
             request = await _composed(line, media)
             sent = row.Sent.of(media, request.delivery)
         except Unfit as error:
@@ -131,6 +139,12 @@ async def _fetched(asking: "_Asking", original: Verdict | None) -> Verdict:
 
         verdict, _ = await asking.ask(sent, same_each_time)
         return row.with_signals(verdict, signals if hashing is None else hashing.taken(signals))
+
+
+def _is_behind(lane: Lane) -> bool:
+    """Whether fewer calls leave than might, once the lane has run for some seconds."""
+    has_run = lane.admitted > BEGINNING_CALLS + BEGINNING_S * lane.cap_per_s
+    return has_run and lane.recent_rate_per_s < NEARLY_FULL * lane.rate_per_s
 
 
 async def _composed(line: Line, media: PreparedMedia) -> ComposedRequest:
