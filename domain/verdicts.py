@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-SCHEMA_VERSION = 2
-"""1: up to `code_version`. 2: also `asked_because`, `subject_id`, `stratum` and `weight`."""
+SCHEMA_VERSION = 3
+"""1: up to `code_version`. 2: also `asked_because`, `subject_id`, `stratum` and `weight`. 3: also the
+signals, `signals_from` to `perceptual_quality`."""
 
 
 class Provider(StrEnum):
@@ -74,7 +75,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One row of `verdicts/`: its fields are the columns of schema version 2, in their order."""
+    """One row of `verdicts/`: its fields are the columns of schema version 3, in their order."""
 
     run_id: str
     audit: str
@@ -88,7 +89,7 @@ class Verdict:
     size_bytes: int
     last_modified: datetime
     media: str  # image | video | other, by content once fetched
-    content_sha256: str | None  # hex; None when the object was never fetched
+    content_sha256: str | None  # hex; None when the object was never fetched, or only by the provider
     provider: str
     action: str | None  # the API's action, e.g. DetectAIFakeFaces; None when nothing was asked
     outcome: str
@@ -124,3 +125,14 @@ class Verdict:
     subject_id: str | None  # the inventory's: whose face it is meant to be
     stratum: str | None  # None where the audit has no strata
     weight: float | None  # selected objects this one stands for; None where nothing was sampled
+    signals_from: str | None = None  # these eleven are described in domain/signals.py
+    aigc_label: str | None = None
+    aigc_producer: str | None = None
+    aigc_raw: str | None = None
+    source_type: str | None = None
+    c2pa: str | None = None
+    camera: str | None = None
+    software: str | None = None
+    encoder: str | None = None
+    perceptual_hash: str | None = None
+    perceptual_quality: int | None = None

@@ -95,6 +95,12 @@ class Aliyun(Service):
         call.label = verdicts.label_of(media)
         return kind, media
 
+    async def fetched(self, url: str) -> bytes:
+        """The media behind a FaceUrl. Raises NotFetched."""
+        if not self.settings.fetches:
+            raise NotFetched("the store answered 403")
+        return await self.fetcher.fetch(url)
+
     async def examine(self, kind: str, media: bytes, call: Call, trouble: Trouble | None) -> Reply:
         """The engine's reply. Raises BusinessRefusal where it has no verdict."""
         check = aliyun_image if kind == "image" else aliyun_video
@@ -171,7 +177,7 @@ class Aliyun(Service):
         if url:
             call.delivery = "url"
             try:
-                return kind.lower(), await self.fetcher.fetch(url)
+                return kind.lower(), await self.fetched(url)
             except NotFetched as error:
                 raise BusinessRefusal("401", f"FaceUrl cannot be fetched: {error}") from None
         call.delivery = "base64"

@@ -5,8 +5,9 @@ GET  calls       {"calls": [...]}; ?after=N leaves out the first N
 GET  summary     totals and the busiest seconds
 GET  under_way   how many calls arrived, how many wait for their reply, how many replies were delivered
 GET  script      the rules and how often each was met;  POST script: one rule or a list of rules
-GET  settings    qps, window, latency_ms, clock_offset_s;  PUT settings: any of them
+GET  settings    qps, window, latency_ms, clock_offset_s, fetches;  PUT settings: any of them
 GET  accounts    the keys, without secrets;  PUT accounts: one key, added or replaced
+GET  public_keys  what bodies may be encrypted for, by algorithm, in PEM
 POST reset       back to how the service started
 """
 
@@ -49,6 +50,7 @@ def _act(service: "Service", method: str, what: str, query: str, given: Any) -> 
         "PUT settings": lambda: service.change(given),
         "GET accounts": lambda: {"accounts": service.accounts.listed()},
         "PUT accounts": lambda: service.accounts.put(given).as_json(),
+        "GET public_keys": service.public_keys,
         "POST reset": service.reset,
     }
     return actions[f"{method} {what}"]()

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -59,7 +60,13 @@ class OssServer:
             reply.headers["x-oss-request-id"] = secrets.token_hex(12).upper()
         reply.headers["Server"] = "AliyunOSS"
         self._requests.append(
-            {"method": request.method, "bucket": bucket, "key": key, "status": reply.status}
+            {
+                "method": request.method,
+                "bucket": bucket,
+                "key": key,
+                "status": reply.status,
+                "range": request.headers.get("Range", ""),
+            }
         )
         return await self._send(request, reply, fault)
 
@@ -133,6 +140,10 @@ class OssServer:
         headers["Content-Type"] = stored.content_type
         if request.method == "HEAD":
             headers["Content-Length"] = str(len(stored.content))  # aiohttp would leave a zero out
+        start, end = _range(request.headers.get("Range", ""), len(stored.content))
+        if end - start < len(stored.content):
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(stored.content)}"
+            return web.Response(status=206, body=stored.content[start:end], headers=headers)
         return web.Response(body=stored.content, headers=headers)
 
     def _headers(self, bucket: Bucket, key: str) -> dict[str, str]:
@@ -213,6 +224,15 @@ class OssServer:
             case _:
                 return web.json_response({"error": "no such control"}, status=404)
         return web.json_response({})
+
+
+def _range(header: str, size: int) -> tuple[int, int]:
+    """Start and end of the one range a header asks for; everything where it makes no sense, as OSS does."""
+    asked = re.fullmatch(r"bytes=(\d+)-(\d*)", header)
+    if asked is None:
+        return 0, size
+    start, end = int(asked[1]), min(int(asked[2] or size) + 1, size)
+    return (start, end) if start < end else (0, size)
 
 
 def _md5(content: bytes) -> bytes:

@@ -29,6 +29,7 @@ class Settings:
     window: Window = "fixed"
     latency_ms: str = "0"  # "20", or "150-800": lognormal with 5 % below and 5 % above the range
     clock_offset_s: float = 0.0  # added to the machine's clock: a client's clock that is off
+    fetches: bool = True  # Aliyun's FaceUrl; False: every store lets in its own network only
 
     def __post_init__(self) -> None:
         latency_range(self.latency_ms)
@@ -113,6 +114,10 @@ class Service(ABC):
         except TypeError:
             raise ValueError(f"settings are {', '.join(asdict(self.settings))}") from None
         return asdict(self.settings)
+
+    def public_keys(self) -> dict[str, str]:
+        """What bodies may be encrypted for, by algorithm, in PEM."""
+        return {}
 
     async def start(self, port: int) -> str:
         """Listen and return the url. Raises OSError when the port is taken."""

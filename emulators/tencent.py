@@ -21,6 +21,7 @@ from emulators.calls import Call
 from emulators.listening import Reply
 from emulators.media_limits import tencent_image, tencent_video
 from emulators.service import Outcome, Request, Service, broken_way, spoil
+from emulators.tencent_decryption import Decryption, NotDecrypted
 from emulators.trouble import Trouble
 
 ACTION, VERSION = "DetectAIFakeFaces", "2018-03-01"
@@ -44,6 +45,13 @@ class Tencent(Service):
 
     name = "tencent"
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.decryption = Decryption()
+
+    def public_keys(self) -> dict[str, str]:
+        return self.decryption.public_keys()
+
     async def answer(self, request: Request, call: Call) -> Outcome:
         call.request_id = str(uuid.uuid4())
         try:
@@ -60,7 +68,7 @@ class Tencent(Service):
             return Outcome(refused(call, refusal), examined=True, trouble=trouble)
         return Outcome(spoil(reply, trouble), examined=True, trouble=trouble)
 
-    def admit(self, request: Request, call: Call) -> tuple[str, bytes | None]:
+    def admit(self, request: Request, call: Call) -> tuple[str, bytes]:
         """All that comes before the engine: the kind of media and its bytes. Raises Refusal."""
         check_request_line(request)
         check_action(request.headers)
@@ -69,19 +77,32 @@ class Tencent(Service):
         call.key_id = account.key_id
         if not self.quota.admit(account.owner, call.arrived_at):
             raise Refusal("RequestLimitExceeded", "The frequency limit is exceeded.")
-        kind, media = read_parameters(request)
-        call.delivery = "encrypted" if media is None else "base64"
-        if media is not None:
-            call.media_sha256 = hashlib.sha256(media).hexdigest()
-            call.media_bytes = len(media)
-            call.label = verdicts.label_of(media)
+        given = check_parameters(read_json(request))
+        call.delivery = "base64"
+        if "Encryption" in given:
+            call.delivery = "encrypted"
+            given = self.decrypted(given)
+        kind, media = read_media(given)
+        call.media_sha256 = hashlib.sha256(media).hexdigest()
+        call.media_bytes = len(media)
+        call.label = verdicts.label_of(media)
         return kind, media
 
-    async def examine(self, kind: str, media: bytes | None, call: Call, trouble: Trouble | None) -> Reply:
-        """The engine's reply. Raises Refusal where it has no verdict."""
-        if media is None:
-            # The documents name this code in the product's list, not for this action (inferred).
+    def decrypted(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The parameters inside an encrypted body. Raises Refusal.
+
+        The documents name this code in the product's list, not for this action (inferred).
+        """
+        try:
+            plain = json.loads(self.decryption.open(given["Encryption"], given["EncryptedBody"]))
+        except (NotDecrypted, ValueError):
+            raise Refusal("FailedOperation.DecryptSystemError", "Decryption failed.") from None
+        if not isinstance(plain, dict) or set(plain) - {"FaceInput", "FaceInputType"}:
             raise Refusal("FailedOperation.DecryptSystemError", "Decryption failed.")
+        return plain
+
+    async def examine(self, kind: str, media: bytes, call: Call, trouble: Trouble | None) -> Reply:
+        """The engine's reply. Raises Refusal where it has no verdict."""
         check = tencent_image if kind == "image" else tencent_video
         objection = await self.judge(kind, media, call.media_sha256, check)
         if objection is not None:
@@ -175,9 +196,8 @@ def check_action(headers: Mapping[str, str]) -> None:
         raise Refusal("InvalidParameter", "X-TC-Timestamp is unix seconds in decimal digits.")
 
 
-def read_parameters(request: Request) -> tuple[str, bytes | None]:
-    """The kind of media and its bytes; no bytes for an encrypted request. Raises Refusal."""
-    given = _given(request)
+def check_parameters(given: dict[str, Any]) -> dict[str, Any]:
+    """The parameters, none of them unknown and none of a pair alone. Raises Refusal."""
     if unknown := sorted(set(given) - PARAMETERS):
         raise Refusal("UnknownParameter", f"The parameter `{unknown[0][:64]}` is not recognized.")
     if "Encryption" in given or "EncryptedBody" in given:
@@ -185,7 +205,11 @@ def read_parameters(request: Request) -> tuple[str, bytes | None]:
             raise Refusal("MissingParameter", "Encryption goes with EncryptedBody.")
         if not isinstance(given.get("EncryptedBody"), str):
             raise Refusal("MissingParameter", "EncryptedBody goes with Encryption.")
-        return "", None
+    return given
+
+
+def read_media(given: dict[str, Any]) -> tuple[str, bytes]:
+    """The kind of media and its bytes. Raises Refusal."""
     for name in ("FaceInput", "FaceInputType"):
         if given.get(name) is None:
             raise Refusal("MissingParameter", f"The request is missing the parameter `{name}`.")
@@ -206,7 +230,8 @@ def read_parameters(request: Request) -> tuple[str, bytes | None]:
     return ("image" if kind == 1 else "video"), media
 
 
-def _given(request: Request) -> dict[str, Any]:
+def read_json(request: Request) -> dict[str, Any]:
+    """The parameters as they were given. Raises Refusal."""
     if request.method == "GET":
         pairs = dict(parse_qsl(request.raw_query, keep_blank_values=True))
         kind = pairs.get("FaceInputType", "")

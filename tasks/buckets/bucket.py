@@ -30,7 +30,7 @@ class Bucket(Protocol):
     3. A listing that cannot be complete is a `UsageError` naming the bucket and what to do. It is
        never shorter without one, and never empty because the server speaks another dialect.
     4. `fetch` returns the listed version's bytes as stored, whole, or raises; never a part of them,
-       never another version's, never more than `max_bytes`.
+       never another version's, never more than `max_bytes`. `fetch_range` does so for a part.
     5. No exception and no log line holds a credential or a signed url.
     6. A blob appears under its key (or its path) whole or not at all.
     7. `look_up` says of an object what a listing would, letter for letter, so that whoever was asked
@@ -68,6 +68,13 @@ class Bucket(Protocol):
                 `timeout`, `connection`, `http_<status>`, `NameNotUtf8`, `KeyNotSignable`.
                 Unfit: `too_large`, over `max_bytes`; nothing beyond them is read.
                 UsageError: the bucket itself cannot be asked, whatever the object.
+        """
+        ...
+
+    async def fetch_range(self, ref: ObjectRef, start: int, size_bytes: int) -> bytes:
+        """A part of the object as it was listed: `size_bytes` from `start` on, fewer where it ends before.
+
+        Raises: Unreadable: as `fetch`.
         """
         ...
 

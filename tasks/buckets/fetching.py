@@ -116,12 +116,50 @@ async def fetch_presigned(
     """
     if ref.size_bytes > max_bytes:
         raise Unfit("too_large", f"{ref.size_bytes} bytes, the limit is {max_bytes}")
-    failure = Unreadable("connection", "not tried")
     disputed = ""
+
+    async def attempt() -> bytes:
+        nonlocal disputed
+        reading = await _read(session, await presign(), ref, max_bytes, checksum_of)
+        if reading.failure is None or (disputed and disputed == reading.checksum):
+            return reading.content
+        disputed = reading.checksum
+        raise _Passing(reading.failure)
+
+    return await _persist(attempt, retry_delays_s)
+
+
+async def fetch_range_presigned(
+    session: aiohttp.ClientSession,
+    presign: Callable[[], Awaitable[str]],
+    ref: ObjectRef,
+    start: int,
+    size_bytes: int,
+    retry_delays_s: tuple[float, ...] = RETRY_DELAYS_S,
+) -> bytes:
+    """`size_bytes` of the object from `start` on, fewer where it ends before; of the listed version.
+
+    No checksum: none is given of a part. A store that knows no ranges is read up to the range's end.
+
+    Raises: Unreadable: see `Bucket.fetch_range`.
+    """
+    if not 0 <= start < ref.size_bytes:
+        return b""
+    end = min(start + size_bytes, ref.size_bytes)
+
+    async def attempt() -> bytes:
+        return await _read_range(session, await presign(), ref, start, end)
+
+    return await _persist(attempt, retry_delays_s)
+
+
+async def _persist(attempt: Callable[[], Awaitable[bytes]], retry_delays_s: tuple[float, ...]) -> bytes:
+    """What `attempt` gives, tried again where its failure may pass. Raises: Unreadable, Unfit."""
+    failure = Unreadable("connection", "not tried")
     for pause_s in (*retry_delays_s, None):
         # Raised after the except blocks: an aiohttp error holds the url, so it must not be chained.
         try:
-            reading = await _read(session, await presign(), ref, max_bytes, checksum_of)
+            return await attempt()
         except _Passing as passing:
             failure = passing.failure
         except TimeoutError:
@@ -130,13 +168,38 @@ async def fetch_presigned(
             failure = Unreadable("cut", "the store closed the connection inside the object")
         except (aiohttp.ClientError, OSError) as error:
             failure = Unreadable("connection", f"no reply from the store: {type(error).__name__}")
-        else:
-            if reading.failure is None or (disputed and disputed == reading.checksum):
-                return reading.content
-            failure, disputed = reading.failure, reading.checksum
         if pause_s is not None:
             await asyncio.sleep(pause_s)
     raise failure
+
+
+async def _read_range(
+    session: aiohttp.ClientSession, url: str, ref: ObjectRef, start: int, end: int
+) -> bytes:
+    async with session.get(
+        URL(url, encoded=True),
+        allow_redirects=False,
+        auto_decompress=False,
+        headers={"Accept-Encoding": "identity", "Range": f"bytes={start}-{end - 1}"},
+        timeout=TIMEOUT,
+    ) as response:
+        if response.status not in (200, 206):
+            await _raise_for(response)
+        _check_version(response, ref)
+        skipped = start if response.status == 200 else 0
+        if response.status == 206:
+            given = response.headers.get("Content-Range", "")
+            if given.partition("/")[0] != f"bytes {start}-{end - 1}":
+                raise Unreadable("changed", "the store gave another range than was asked for")
+        content = bytearray()
+        async for chunk in response.content.iter_any():
+            content += chunk
+            if len(content) >= skipped + end - start:
+                break
+    part = bytes(content[skipped : skipped + end - start])
+    if len(part) != end - start:
+        raise _Passing(Unreadable("cut", f"{len(part)} of {end - start} bytes came"))
+    return part
 
 
 async def _read(

@@ -27,6 +27,7 @@ from tasks.buckets.fetching import (
     RETRY_DELAYS_S,
     bare_etag,
     fetch_presigned,
+    fetch_range_presigned,
 )
 from tasks.buckets.oss_checksum import stored_crc64
 from tasks.buckets.ranges import LISTERS, Page, list_in_ranges
@@ -143,6 +144,19 @@ class OssBucket:
             ref,
             max_bytes,
             stored_crc64,
+            self._retry_delays_s,
+        )
+
+    async def fetch_range(self, ref: ObjectRef, start: int, size_bytes: int) -> bytes:
+        """A part of the object. Raises: Unreadable: see `Bucket.fetch_range`."""
+        if self._http is None:
+            raise ValueError("this bucket was opened without an HTTP session, for listing only")
+        return await fetch_range_presigned(
+            self._http,
+            lambda: self.presign(ref, EXPIRES_S),
+            ref,
+            start,
+            size_bytes,
             self._retry_delays_s,
         )
 

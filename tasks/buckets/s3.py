@@ -25,6 +25,7 @@ from tasks.buckets.fetching import (
     bare_etag,
     etag_md5,
     fetch_presigned,
+    fetch_range_presigned,
 )
 from tasks.buckets.ranges import LISTERS, Page, list_in_ranges
 from tasks.buckets.refusals import WHOLE_BUCKET_CODES, shown_endpoint, wrong_dialect
@@ -117,6 +118,19 @@ class S3Bucket:
             ref,
             max_bytes,
             etag_md5,
+            self._retry_delays_s,
+        )
+
+    async def fetch_range(self, ref: ObjectRef, start: int, size_bytes: int) -> bytes:
+        """A part of the object. Raises: Unreadable: see `Bucket.fetch_range`."""
+        if self._http is None:
+            raise ValueError("this bucket was opened without an HTTP session, for listing only")
+        return await fetch_range_presigned(
+            self._http,
+            lambda: self.presign(ref, EXPIRES_S),
+            ref,
+            start,
+            size_bytes,
             self._retry_delays_s,
         )
 

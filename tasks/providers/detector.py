@@ -53,6 +53,11 @@ class Detector(Protocol):
         ...
 
     @property
+    def delivery(self) -> Delivery:
+        """How `compose` puts media into a request; one that encrypts takes tens of milliseconds."""
+        ...
+
+    @property
     def simulated(self) -> bool:
         """Whether any reply so far came from an emulator."""
         ...

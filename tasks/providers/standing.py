@@ -184,8 +184,14 @@ class Standing:
 
 def _without_secrets(failure: Failure, keys: Keys, private: Sequence[str]) -> Failure:
     """`failure` with keys and `private` cut from its texts, as they are or percent-encoded."""
-    message, raw = failure.message, failure.raw
-    for secret in filter(None, (keys.secret, keys.token, *private)):
-        for form in (secret, quote(secret, safe="")):
-            message, raw = message.replace(form, "[cut]"), raw.replace(form, "[cut]")
+    private = (keys.secret, keys.token, *private)
+    message, raw = without(failure.message, private), without(failure.raw, private)
     return replace(failure, message=message[:_MESSAGE_CHARACTERS], raw=raw)
+
+
+def without(text: str, private: Sequence[str]) -> str:
+    """`text` without the strings in `private`, as they are or percent-encoded."""
+    for secret in filter(None, private):
+        for form in (secret, quote(secret, safe="")):
+            text = text.replace(form, "[cut]")
+    return text

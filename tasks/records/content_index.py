@@ -1,5 +1,7 @@
 """Where the verdict about a content lies: a sorted file of hashes, built from Parquet parts alone.
 
+The hashes are the contents' SHA-256, or the MD5 that an ETag may be: for objects that were never fetched.
+
 One 16-byte record for each content: the first 64 bits of its SHA-256, the part and the row in it. Hashes
 are spread evenly, so rows are dealt into ranges of about one size, and each range is sorted in memory:
 however many rows there are, a batch of them and one range are all that is held. (DuckDB sorts them in the
@@ -12,6 +14,7 @@ import binascii
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from enum import Enum
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,12 +37,18 @@ MOST_RANGES = 256  # files open at once; where there are more rows, ranges grow
 
 _LEAST_ROW_BYTES = 100  # a row holds six hashes and ids: 230 bytes and more, compressed
 _REPEATED = 1 << 60  # µs: rows that repeat another rank behind all that were asked
-_HASH_DIGITS = 64
 _RECORD = np.dtype([("prefix", "<u8"), ("part", "<u4"), ("row", "<u4")])
 _DEALT = np.dtype([("prefix", "<u8"), ("rest", "<u8"), ("rank", "<i8"), ("part", "<u4"), ("row", "<u4")])
-_COLUMNS = ["content_sha256", "outcome", "reused_from", "settled_at"]
+_COLUMNS = ["outcome", "reused_from", "settled_at"]
 
 Records = npt.NDArray[Any]
+
+
+class Hash(Enum):
+    """The column that holds the hash, and how many hex digits it has."""
+
+    CONTENT = ("content_sha256", 64)
+    ETAG = ("etag", 32)  # an MD5; other ETags are not indexed
 
 
 class ContentIndex:
@@ -52,7 +61,11 @@ class ContentIndex:
 
     @classmethod
     def build(
-        cls, parts: Sequence[Path], folder: Path, at_step: Callable[[str], None] = lambda _: None
+        cls,
+        parts: Sequence[Path],
+        folder: Path,
+        at_step: Callable[[str], None] = lambda _: None,
+        of: Hash = Hash.CONTENT,
     ) -> Self:
         """Index what one provider said in these parts; the index and its makings lie in `folder`.
 
@@ -63,7 +76,7 @@ class ContentIndex:
             PartDamaged: a part cannot be read; names it.  FileNotFoundError: a part is gone.
             OSError: the index cannot be written.
         """
-        ranges = _deal(parts, folder, at_step)
+        ranges = _deal(parts, folder, at_step, of)
         at_step("dealt")
         path = folder / "index"
         fences = []
@@ -78,12 +91,12 @@ class ContentIndex:
         at_step("sorted")
         return cls(path, parts, np.concatenate(fences))
 
-    def rows_about(self, content_sha256: str) -> Iterator[tuple[Path, int]]:
+    def rows_about(self, hex_hash: str) -> Iterator[tuple[Path, int]]:
         """Part and row of each verdict that may be about the content: seldom more than one.
 
         They share the first 64 bits of its hash; whoever uses a row compares the rest.
         """
-        prefix = np.uint64(int(content_sha256[:16], 16))
+        prefix = np.uint64(int(hex_hash[:16], 16))
         # Where it is the first of a block, the block before may end with it too.
         block = max(int(np.searchsorted(self._fences, prefix)) - 1, 0)
         while block < len(self._fences) and self._fences[block] <= prefix:
@@ -103,7 +116,7 @@ class ContentIndex:
         return np.frombuffer(os.pread(self._file, size_bytes, number * size_bytes), _RECORD)
 
 
-def _deal(parts: Sequence[Path], folder: Path, at_step: Callable[[str], None]) -> list[Path]:
+def _deal(parts: Sequence[Path], folder: Path, at_step: Callable[[str], None], of: Hash) -> list[Path]:
     """Files of `_DEALT` records, each with one range of hashes, in the order of their ranges."""
     most_rows = sum(part.stat().st_size for part in parts) // _LEAST_ROW_BYTES
     paths = [folder / f"range-{number:03}" for number in range(min(1 + most_rows // RANGE_ROWS, MOST_RANGES))]
@@ -111,7 +124,7 @@ def _deal(parts: Sequence[Path], folder: Path, at_step: Callable[[str], None]) -
         files = [stack.enter_context(path.open("wb")) for path in paths]
         for number, part in enumerate(parts):
             at_step("reading")
-            for dealt in _read(part, number):
+            for dealt in _read(part, number, of):
                 # The first 16 bits of the hash, scaled; numpy sorts 16 bits ten times as fast as 64.
                 scaled = (dealt["prefix"] >> np.uint64(48)) * np.uint64(len(files))
                 range_of = (scaled >> np.uint64(16)).astype(np.uint16)
@@ -122,13 +135,13 @@ def _deal(parts: Sequence[Path], folder: Path, at_step: Callable[[str], None]) -
     return paths
 
 
-def _read(part: Path, number: int) -> Iterator[Records]:
+def _read(part: Path, number: int, of: Hash) -> Iterator[Records]:
     """The part's rows that may be repeated, as `_DEALT` records, a batch at a time."""
     row = 0
     try:
         with pq.ParquetFile(part) as file:
-            for batch in file.iter_batches(BATCH_ROWS, columns=_COLUMNS, use_threads=False):
-                yield _dealt(batch, number, row)
+            for batch in file.iter_batches(BATCH_ROWS, columns=[of.value[0], *_COLUMNS], use_threads=False):
+                yield _dealt(batch, number, row, of)
                 row += batch.num_rows
     except FileNotFoundError:
         raise
@@ -136,10 +149,14 @@ def _read(part: Path, number: int) -> Iterator[Records]:
         raise PartDamaged(f"{part} cannot be read: {error}") from None
 
 
-def _dealt(batch: pa.RecordBatch, part: int, first_row: int) -> Records:
+def _dealt(batch: pa.RecordBatch, part: int, first_row: int, of: Hash) -> Records:
     compute: Any = pc  # its stubs know too few of its types
-    content = batch.column("content_sha256").cast(pa.string())
-    is_hash = compute.fill_null(compute.equal(compute.binary_length(content), _HASH_DIGITS), False)
+    column, digits_of_a_hash = of.value
+    content = batch.column(column).cast(pa.string())
+    is_hash = compute.equal(compute.binary_length(content), digits_of_a_hash)
+    if of is Hash.ETAG:  # a store's, and any store's: 32 characters may be anything
+        is_hash = compute.and_(is_hash, compute.match_substring_regex(content, "^[0-9a-fA-F]+$"))
+    is_hash = compute.fill_null(is_hash, False)
     is_lent = compute.is_in(batch.column("outcome").cast(pa.string()), value_set=pa.array(LENT, pa.string()))
     is_lent = compute.and_(is_lent, is_hash)
     rows = np.flatnonzero(is_lent.to_numpy(zero_copy_only=False))

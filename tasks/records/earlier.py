@@ -2,19 +2,24 @@
 
 import asyncio
 import hashlib
+import re
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from domain.objects import ObjectRef
 from domain.verdicts import Provider, Verdict
-from tasks.records.content_index import ContentIndex
+from tasks.records.content_index import ContentIndex, Hash
 from tasks.records.home import Home, HomeUnwritable
 from tasks.records.part_numbers import ANY_NUMBER, PartNumbers
 from tasks.records.parts_in_force import PartName, part_name, parts_in_force
 from tasks.records.unpacked import Unpacked
+
+_MD5 = re.compile("[0-9a-f]{32}")
 
 
 def earlier_parts(home: Home, provider: Provider, run_id: str, own: PartNumbers = ANY_NUMBER) -> list[Path]:
@@ -47,8 +52,18 @@ class EarlierAnswers:
         PartDamaged: on entering: a part cannot be read.  HomeUnwritable: there is no room for the index.
     """
 
-    def __init__(self, home: Home, provider: Provider, run_id: str, own: PartNumbers = ANY_NUMBER) -> None:
+    def __init__(
+        self,
+        home: Home,
+        provider: Provider,
+        run_id: str,
+        own: PartNumbers = ANY_NUMBER,
+        *,
+        by_etag: bool = False,
+    ) -> None:
+        """`by_etag`: objects may be looked up that are not to be fetched."""
         self._home, self._provider, self._run_id, self._own = home, provider, run_id, own
+        self._kinds = (Hash.CONTENT, Hash.ETAG) if by_etag else (Hash.CONTENT,)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="earlier-answers")
         self._open = ExitStack()
         self._is_given_up = False
@@ -81,24 +96,49 @@ class EarlierAnswers:
         content_sha256 = await asyncio.to_thread(self._known, content)
         if content_sha256 is None:
             return None
-        return await asyncio.get_running_loop().run_in_executor(self._reading, self._answer, content_sha256)
+
+        def is_same(verdict: Verdict) -> bool:
+            return verdict.content_sha256 == content_sha256
+
+        return await asyncio.get_running_loop().run_in_executor(
+            self._reading, self._answer, Hash.CONTENT, content_sha256, is_same
+        )
+
+    async def alike(self, each: ObjectRef) -> Verdict | None:
+        """The provider's last answer about an object of this size whose ETag is this MD5; None for others.
+
+        It may be about other bytes: an MD5 can be forged. Whoever repeats it compares them first.
+
+        Raises:
+            As `answer_to`.
+        """
+        etag = (each.etag or "").lower()
+        if Hash.ETAG not in self._kinds or not _MD5.fullmatch(etag):
+            return None
+
+        def is_alike(verdict: Verdict) -> bool:
+            return (verdict.etag or "").lower() == etag and verdict.size_bytes == each.size_bytes
+
+        return await asyncio.get_running_loop().run_in_executor(
+            self._reading, self._answer, Hash.ETAG, etag, is_alike
+        )
 
     def _start(self) -> None:
         try:
             self._folder = self._open.enter_context(self._home.staging())
             self._unpacked = Unpacked(self._folder)
             self._open.callback(self._unpacked.close)
-            self._index = self._indexed()
+            self._indexes = {kind: self._indexed(kind) for kind in self._kinds}
         except OSError as error:
             raise self._unwritable(error) from None
 
-    def _indexed(self) -> ContentIndex:
+    def _indexed(self, kind: Hash) -> ContentIndex:
         """An index of the parts there are now."""
         while True:
             folder = Path(tempfile.mkdtemp(prefix="index-", dir=self._folder))
             parts = earlier_parts(self._home, self._provider, self._run_id, self._own)
             try:
-                index = ContentIndex.build(parts, folder, self._go_on)
+                index = ContentIndex.build(parts, folder, self._go_on, kind)
             except FileNotFoundError:
                 continue  # a part was merged into another one meanwhile
             self._open.callback(index.close)  # not before the end: somebody may be reading it
@@ -107,22 +147,26 @@ class EarlierAnswers:
     def _known(self, content: bytes) -> str | None:
         """The content's hash where an answer may be had, else None."""
         content_sha256 = hashlib.sha256(content).hexdigest()
-        return content_sha256 if any(True for _ in self._index.rows_about(content_sha256)) else None
+        return (
+            content_sha256
+            if any(True for _ in self._indexes[Hash.CONTENT].rows_about(content_sha256))
+            else None
+        )
 
-    def _answer(self, content_sha256: str) -> Verdict | None:
+    def _answer(self, kind: Hash, hex_hash: str, is_it: Callable[[Verdict], bool]) -> Verdict | None:
         try:
             try:
-                return self._read(content_sha256)
+                return self._read(kind, hex_hash, is_it)
             except FileNotFoundError:  # the part was merged into another one since
-                self._index = self._indexed()
-                return self._read(content_sha256)
+                self._indexes[kind] = self._indexed(kind)
+                return self._read(kind, hex_hash, is_it)
         except OSError as error:
             raise self._unwritable(error) from None
 
-    def _read(self, content_sha256: str) -> Verdict | None:
-        for part, row in self._index.rows_about(content_sha256):
+    def _read(self, kind: Hash, hex_hash: str, is_it: Callable[[Verdict], bool]) -> Verdict | None:
+        for part, row in self._indexes[kind].rows_about(hex_hash):
             verdict = self._unpacked.verdict(part, row)
-            if (verdict.content_sha256, verdict.provider) == (content_sha256, self._provider):
+            if verdict.provider == self._provider and is_it(verdict):
                 return verdict
         return None
 

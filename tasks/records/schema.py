@@ -1,4 +1,4 @@
-"""The verdicts' Parquet columns, schema version 2: exactly the fields of `Verdict`, in their order.
+"""The verdicts' Parquet columns, schema version 3: exactly the fields of `Verdict`, in their order.
 
 Strings are plain strings, but for `provider`, which is both a column and a folder's name (`provider=<p>`).
 pandas and pyarrow take a folder's name for a dictionary and refuse to merge it with a string column, so

@@ -1,6 +1,7 @@
 """Settings: the spec file of an audit, and the only reader of the environment.
 
-spec     its keys     reading   from file to spec     environment   what the machine gives
+spec    its keys                           reading       from file to spec
+reach   whether a provider can fetch       environment   what the machine gives
 """
 
 from tasks.settings.environment import (
@@ -15,6 +16,7 @@ from tasks.settings.environment import (
     state_folder,
     tencent_session_token,
 )
+from tasks.settings.reach import no_url_for
 from tasks.settings.reading import read_spec, spec_of, unpriced_keys, with_sample
 from tasks.settings.spec import Aliyun, Source, Spec, Tencent
 
@@ -28,6 +30,7 @@ __all__ = [
     "environment_with",
     "has_proxy",
     "metrics_address",
+    "no_url_for",
     "quiet_prefect",
     "read_metrics_address",
     "read_spec",

@@ -110,7 +110,9 @@ _DECODER_NEEDS = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", 
 
 def decoder_environment() -> dict[str, str]:
     """What Python and its libraries need to start, for children that read hostile bytes: no credentials."""
-    return {name: os.environ[name] for name in _DECODER_NEEDS if name in os.environ}
+    needed = {name: os.environ[name] for name in _DECODER_NEEDS if name in os.environ}
+    # One job at a time, on one core: threads of numpy's would take the one that keeps the pace.
+    return {**needed, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def environment_with(more: Mapping[str, str]) -> dict[str, str]:

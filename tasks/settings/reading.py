@@ -9,13 +9,11 @@ from pydantic import BaseModel, ValidationError
 
 from domain.errors import UsageError
 from domain.verdicts import Provider
+from tasks.settings.reach import no_url_for
 from tasks.settings.spec import Spec
 
-PLANNED_KEYS = {
-    ("providers", "tencent", "encryption"): "whole-body encryption",
-    ("providers", "tencent", "public_key"): "whole-body encryption",
-}
-"""Keys of the contract that this version does not act on: refused, never ignored."""
+_PEM_MARK = "-----BEGIN"
+_MOST_KEY_BYTES = 16 * 1024  # a public key in PEM has some hundreds
 
 
 def read_spec(path: Path) -> Spec:
@@ -36,7 +34,7 @@ def read_spec(path: Path) -> Spec:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from None
-    return _anchored(spec_of(data, str(path)), path.resolve().parent)
+    return _anchored(spec_of(data, str(path)), path.resolve().parent, str(path))
 
 
 def spec_of(data: dict[str, Any], origin: str) -> Spec:
@@ -45,11 +43,6 @@ def spec_of(data: dict[str, Any], origin: str) -> Spec:
     Raises:
         UsageError: it is not a valid spec.
     """
-    for keys, what in PLANNED_KEYS.items():
-        if _holds(data, keys):
-            raise UsageError(
-                f"{origin}: {_dotted(keys)}: {what} is not part of this version of facesweep; remove the key"
-            )
     try:
         spec = Spec.model_validate(data)
     except ValidationError as error:
@@ -59,6 +52,7 @@ def spec_of(data: dict[str, Any], origin: str) -> Spec:
             f"{origin}: [providers] asks nobody: add [providers.tencent] or [providers.aliyun] (or both)"
         )
     _check_strategy(spec, origin)
+    _check_delivery(spec, origin)
     if spec.budget.money is not None and (unpriced := unpriced_keys(spec)):
         raise UsageError(
             f"{origin}: budget.money: {unpriced[0]} is missing: money cannot be counted without it"
@@ -100,13 +94,39 @@ def _check_strategy(spec: Spec, origin: str) -> None:
         raise UsageError(f"{origin}: strategy.low_share means something for 'cascade' only")
 
 
+def _check_delivery(spec: Spec, origin: str) -> None:
+    """Raises UsageError unless media can reach the providers the way the spec wants."""
+    tencent, aliyun = spec.providers.tencent, spec.providers.aliyun
+    if aliyun is not None and aliyun.delivery == "url":
+        sentence = no_url_for(spec.source, aliyun)
+        if sentence is not None:
+            raise UsageError(
+                f"{origin}: providers.aliyun.delivery 'url': {sentence}; give 'auto' or 'base64'"
+            )
+    if tencent is None:
+        return
+    if (tencent.encryption == "none") != (tencent.public_key is None):
+        raise UsageError(
+            f"{origin}: providers.tencent: encryption and public_key go together: encryption is "
+            "'AES-256-CBC' or 'SM4-GCM', public_key the PEM of the console's key or its path"
+        )
+    if tencent.public_key is not None and tencent.public_key.lstrip().startswith(_PEM_MARK):
+        try:
+            _ = tencent.cipher
+        except UsageError as error:
+            raise UsageError(f"{origin}: providers.tencent.{error}") from None
+
+
 def unpriced_keys(spec: Spec) -> list[str]:
     """The price keys a budget of money needs and the spec does not have."""
     return [f"providers.{provider}.price_per_call" for provider in spec.asked if provider not in spec.prices]
 
 
-def _anchored(spec: Spec, folder: Path) -> Spec:
-    """The spec with its relative folders made absolute, so that a resume from elsewhere finds them."""
+def _anchored(spec: Spec, folder: Path, origin: str) -> Spec:
+    """The spec with its relative folders made absolute, so that a resume from elsewhere finds them.
+
+    A public key's file is read and put in its place, so that who goes on with the run needs no file.
+    """
 
     def anchor(location: str) -> str:
         if "://" in location:
@@ -115,20 +135,38 @@ def _anchored(spec: Spec, folder: Path) -> Spec:
 
     home, inventory = spec.audit.home, spec.source.inventory
     source = {"url": anchor(spec.source.url), "inventory": anchor(inventory) if inventory else None}
-    return spec.model_copy(
-        update={
-            "audit": spec.audit.model_copy(update={"home": anchor(home or spec.home)}),
-            "source": spec.source.model_copy(update=source),
-        }
-    )
+    update: dict[str, Any] = {
+        "audit": spec.audit.model_copy(update={"home": anchor(home or spec.home)}),
+        "source": spec.source.model_copy(update=source),
+    }
+    tencent = spec.providers.tencent
+    if tencent is not None and tencent.public_key is not None:
+        tencent = tencent.model_copy(update={"public_key": _pem(tencent.public_key, folder, origin)})
+        update["providers"] = spec.providers.model_copy(update={"tencent": tencent})
+    anchored = spec.model_copy(update=update)
+    _check_delivery(anchored, origin)
+    return anchored
 
 
-def _holds(data: Any, keys: tuple[str, ...]) -> bool:
-    for key in keys:
-        if not isinstance(data, dict) or key not in data:
-            return False
-        data = data[key]
-    return True
+def _pem(public_key: str, folder: Path, origin: str) -> str:
+    """A public key's text: as it is, or what the file of that path holds. Raises: UsageError."""
+    if public_key.lstrip().startswith(_PEM_MARK):
+        return public_key
+    path = folder / Path(public_key).expanduser()
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MOST_KEY_BYTES).decode("ascii")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no text"
+        raise UsageError(f"{origin}: providers.tencent.public_key: {path} cannot be read: {reason}") from None
+    if "PRIVATE KEY" in text:
+        raise UsageError(
+            f"{origin}: providers.tencent.public_key: {path} holds a private key, which belongs nowhere near "
+            "a spec: give the provider's public key"
+        )
+    if not text.lstrip().startswith(_PEM_MARK):
+        raise UsageError(f"{origin}: providers.tencent.public_key: {path} holds no key in PEM")
+    return text.strip()
 
 
 def _dotted(keys: tuple[int | str, ...]) -> str:

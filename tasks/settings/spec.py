@@ -10,6 +10,7 @@ from domain.budgets import Budget
 from domain.errors import UsageError
 from domain.verdicts import Provider
 from tasks.providers.endpoints import Endpoint
+from tasks.providers.tencent.encryption import BodyCipher, body_cipher
 
 
 def _endpoint(text: str) -> str:
@@ -173,6 +174,15 @@ class Tencent(_Section):
     region: str | None = None
     price_per_call: Price | None = None
     image_base64_bytes: Annotated[int, Field(ge=1, le=9_900_000)] | None = None
+    encryption: Literal["none", "AES-256-CBC", "SM4-GCM"] = "none"
+    public_key: Annotated[str, Field(min_length=1)] | None = None  # PEM, or the path of a file that holds it
+
+    @property
+    def cipher(self) -> BodyCipher | None:
+        """What encrypts whole bodies; None where nothing does. Raises: UsageError: the key is none for it."""
+        if self.encryption == "none" or self.public_key is None:
+            return None
+        return body_cipher(self.encryption, self.public_key)
 
 
 class Aliyun(_Section):
@@ -185,7 +195,7 @@ class Aliyun(_Section):
         "https://cloudauth.cn-beijing.aliyuncs.com",
     )
     price_per_call: Price | None = None
-    delivery: Literal["auto", "base64"] = "auto"
+    delivery: Literal["auto", "base64", "url"] = "auto"
 
 
 class Providers(_Section):
@@ -193,6 +203,14 @@ class Providers(_Section):
 
     tencent: Tencent | None = None
     aliyun: Aliyun | None = None
+
+
+class SignalsTable(_Section):
+    """`[signals]`: what is read from the original bytes before anybody is asked."""
+
+    perceptual_hash: bool = True
+    verify_c2pa: bool = False  # needs the extra `facesweep[c2pa]`
+    skip_labelled: bool = False
 
 
 class Strategy(_Section):
@@ -242,6 +260,7 @@ class Spec(_Section):
     strategy: Strategy = Strategy()
     budget: BudgetTable = BudgetTable()
     breaker: BreakerTable = BreakerTable()
+    signals: SignalsTable = SignalsTable()
     processing_record: dict[str, str | int | float | bool] = {}
 
     @property

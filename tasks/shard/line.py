@@ -17,6 +17,8 @@ from tasks.providers.detector import Detector
 from tasks.records.earlier import EarlierAnswers
 from tasks.records.home import Home
 from tasks.records.journal import Journal
+from tasks.shard.by_url import ByUrl
+from tasks.shard.looking import Looking
 from tasks.shard.memory import HeldBytes
 
 READY_S = 1.0
@@ -52,6 +54,8 @@ class Line:
     held: HeldBytes
     accept: Callable[[Provider, bool], Awaitable[None]] = _accept  # raises if what an emulator said, or not,
     # must not be kept in this home
+    by_url: ByUrl | None = None  # how objects go by url; None: none does
+    looking: Looking = field(default_factory=Looking)  # what is read of an object's own bytes
     earlier: EarlierAnswers | None = None  # what other runs of the home were told; None: nobody is asked
     feeding: asyncio.Lock = field(default_factory=asyncio.Lock)  # one shard is fed at a time
     ready: Places = field(init=False)  # places for those whose first call has not left

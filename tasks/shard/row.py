@@ -9,7 +9,9 @@ from domain.errors import Unfit, Unreadable
 from domain.media import PreparedMedia
 from domain.objects import MediaKind
 from domain.questions import Question
+from domain.signals import Signals
 from domain.verdicts import SCHEMA_VERSION, Billed, Delivery, Outcome, Verdict
+from tasks.media.prepare import UNTOUCHED
 from tasks.pacing.settle import Settled
 from tasks.providers.vocabulary import MAPPING_VERSION
 from tasks.shard.line import Line
@@ -21,19 +23,44 @@ class Sent:
 
     kind: MediaKind
     size_bytes: int
-    content_sha256: str
-    sent_sha256: str
+    content_sha256: str | None  # None: only the provider has fetched it
+    sent_sha256: str | None
     preparation: str
+    delivery: Delivery
 
     @classmethod
-    def of(cls, media: PreparedMedia) -> "Sent":
+    def of(cls, media: PreparedMedia, delivery: Delivery) -> "Sent":
         """The facts of `media`."""
-        return cls(media.kind, len(media.content), media.content_sha256, media.sent_sha256, media.preparation)
+        hashes = media.content_sha256, media.sent_sha256
+        return cls(media.kind, len(media.content), *hashes, media.preparation, delivery)
+
+    @classmethod
+    def by_url(cls, question: Question, kind: MediaKind) -> "Sent":
+        """The facts of an object that the provider fetches by itself."""
+        return cls(kind, question.object.size_bytes, None, None, UNTOUCHED, Delivery.URL)
 
 
 def unreadable(line: Line, question: Question, error: Unreadable) -> Verdict:
     """The object could not be fetched."""
     return _row(line, question, outcome=Outcome.UNREADABLE, reason=error.code, message=error.detail)
+
+
+def with_signals(verdict: Verdict, signals: Signals) -> Verdict:
+    """The row with what its object's bytes say; a copy keeps what its original has and this look has not."""
+    if signals.signals_from is None:
+        return verdict
+    found = signals.columns()
+    if verdict.perceptual_hash is not None and signals.perceptual_hash is None:
+        del found["perceptual_hash"], found["perceptual_quality"]
+    return replace(verdict, **found)
+
+
+def labelled(line: Line, question: Question, signals: Signals, content: bytes | None) -> Verdict:
+    """The object is labelled as made by a machine, and the spec spares the call: it was not sent."""
+    what = f"aigc_label {signals.aigc_label}" if signals.aigc_label else f"source_type {signals.source_type}"
+    return unfit(
+        line, question, Unfit("labelled", f"not asked about: its own label says so ({what})"), content
+    )
 
 
 def unfit(line: Line, question: Question, error: Unfit, content: bytes | None) -> Verdict:
@@ -88,7 +115,7 @@ def settled(line: Line, question: Question, sent: Sent, end: Settled) -> Verdict
         media=sent.kind,
         content_sha256=sent.content_sha256,
         action=line.detector.action,
-        delivery=Delivery.BASE64,
+        delivery=sent.delivery,
         preparation=sent.preparation,
         sent_sha256=sent.sent_sha256,
         sent_bytes=sent.size_bytes,

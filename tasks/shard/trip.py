@@ -4,14 +4,21 @@ import asyncio
 import contextlib
 import hashlib
 import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 from domain.errors import FacesweepError, ProviderError, Refused, StoreDenied, Unavailable, Unfit, Unreadable
+from domain.media import PreparedMedia
+from domain.objects import ObjectRef, Store
 from domain.questions import Question
-from domain.verdicts import Answer, Outcome, Verdict
+from domain.signals import Signals
+from domain.verdicts import Answer, Delivery, Outcome, Verdict
 from tasks.buckets.refusals import WHOLE_BUCKET_CODES
+from tasks.media.glimpse import HEAD_BYTES
 from tasks.media.prepare import prepare
+from tasks.pacing.lane import Lane
 from tasks.pacing.retry import Tries
-from tasks.pacing.settle import settle
+from tasks.pacing.settle import Settled, settle
 from tasks.providers.detector import ComposedRequest, new_order_no
 from tasks.records import parts
 from tasks.records.journal import JournalFailed
@@ -21,6 +28,13 @@ from tasks.shard.memory import Slot
 
 MOST_FETCHED_BYTES = 64 * 1024**2
 """The largest object fetched: a 108-megapixel phone JPEG is about 40 MB; both providers stop at 10 MB."""
+
+BEGINNING_S = 2.0
+BEGINNING_CALLS = 32
+"""A lane is not judged before so many calls, and so many seconds of its share: its rate says nothing yet."""
+
+NEARLY_FULL = 0.95
+"""A lane that keeps up stays within 2 % of its rate; below this the machine or the store holds it up."""
 
 BODY_TIMES = 2
 """What a trip holds, in sizes of its object: first the object, then its base64 and aiohttp's copy."""
@@ -49,47 +63,150 @@ async def travel(line: Line, question: Question, slot: Slot, *, lost_calls: int)
 
 async def _verdict(line: Line, question: Question, slot: Slot, *, was_in_doubt: bool) -> Verdict:
     original = None if question.copy_of is None else await _end_of(line, question.copy_of)
+    asking = _Asking(line, question, slot, was_in_doubt)
+    try:
+        # What may be a copy is compared with its original, so it is fetched; all else may go by url.
+        if original is None and line.by_url is not None and line.earlier is not None:
+            original = await line.earlier.alike(question.object)
+        if original is None and (verdict := await _by_url(asking)) is not None:
+            return verdict
+        return await _fetched(asking, original)
+    except Unreadable as error:
+        if error.code in WHOLE_BUCKET_CODES:
+            sentence = f"bucket {question.object.bucket} can no longer be read ({error.code})"
+            raise StoreDenied(sentence) from None
+        return row.unreadable(line, question, error)
+
+
+async def _by_url(asking: "_Asking") -> Verdict | None:
+    """The verdict on an object that the provider fetched by itself; None if it is to be fetched here.
+
+    Raises: Unreadable: the store does not give it.  What `travel` raises.
+    """
+    line, question, by_url = asking.line, asking.question, asking.line.by_url
+    if by_url is None:
+        return None
+    async with line.held.hold(min(question.object.size_bytes, 2 * HEAD_BYTES)):
+        seen = await by_url.glimpse(question)
+        if seen is None:
+            return None
+        signals, kind = line.looking.at_parts(seen), seen.kind
+        if line.looking.skip_labelled and signals.says_generated:
+            return row.with_signals(row.labelled(line, question, signals, None), signals)
+        del seen
+
+    async def request() -> ComposedRequest:
+        return await by_url.request(question.object, kind)
+
+    verdict, error = await asking.ask(row.Sent.by_url(question, kind), request)
+    # A call that may have been served is not made again another way.
+    if error is not None and not asking.tries.in_doubt and by_url.is_worth_sending(error):
+        return None
+    if verdict.outcome == Outcome.SCORED:
+        by_url.arrived()
+    return row.with_signals(verdict, signals)
+
+
+async def _fetched(asking: "_Asking", original: Verdict | None) -> Verdict:
+    """The verdict on an object that is fetched, looked at, prepared and sent.
+
+    Raises: Unreadable: the store does not give it.  What `travel` raises.
+    """
+    line, question = asking.line, asking.question
     async with line.held.hold(BODY_TIMES * question.object.size_bytes):
         content: bytes | None = None
+        signals = Signals()
         try:
             content = await line.bucket.fetch(question.object, MOST_FETCHED_BYTES)
-            if original is not None and _is_same(content, original):
-                return row.repeated(line, question, original)
+            signals = line.looking.at(content)
+            if original is not None and await _is_same(line, question.object, content, original):
+                return row.with_signals(row.repeated(line, question, original), signals)
             if line.earlier is not None and (known := await line.earlier.answer_to(content)) is not None:
-                return row.repeated(line, question, known)
+                return row.with_signals(row.repeated(line, question, known), signals)
+            if line.looking.skip_labelled and signals.says_generated:
+                return row.with_signals(row.labelled(line, question, signals, content), signals)
             media = await prepare(content, line.limits, line.workers)
-            request = line.detector.compose(media)
-            sent = row.Sent.of(media)
-        except Unreadable as error:
-            if error.code in WHOLE_BUCKET_CODES:
-                sentence = f"bucket {question.object.bucket} can no longer be read ({error.code})"
-                raise StoreDenied(sentence) from None
-            return row.unreadable(line, question, error)
+            signals = await line.looking.verified(content, signals, line.workers)
+            hashing = await line.looking.hashing(content, line.workers, is_behind=_is_behind(line.lane))
+            request = await _composed(line, media)
+            sent = row.Sent.of(media, request.delivery)
         except Unfit as error:
-            return row.unfit(line, question, error, content)
+            return row.with_signals(row.unfit(line, question, error, content), signals)
         del content, media  # while it waits and travels, the request's body is all that is held
-        return await _ask(line, question, sent, request, slot, was_in_doubt=was_in_doubt)
+
+        async def same_each_time() -> ComposedRequest:
+            return request
+
+        verdict, _ = await asking.ask(sent, same_each_time)
+        return row.with_signals(verdict, signals if hashing is None else hashing.taken(signals))
 
 
-def _is_same(content: bytes, original: Verdict) -> bool:
+def _is_behind(lane: Lane) -> bool:
+    """Whether fewer calls leave than might, once the lane has run for some seconds."""
+    has_run = lane.admitted > BEGINNING_CALLS + BEGINNING_S * lane.share_per_s
+    return has_run and lane.recent_rate_per_s < NEARLY_FULL * lane.rate_per_s
+
+
+async def _composed(line: Line, media: PreparedMedia) -> ComposedRequest:
+    if line.detector.delivery is Delivery.ENCRYPTED:  # tens of milliseconds, in which no call would leave
+        return await asyncio.to_thread(line.detector.compose, media)
+    return line.detector.compose(media)
+
+
+async def _is_same(line: Line, each: ObjectRef, content: bytes, original: Verdict) -> bool:
     """Whether a copy really holds the original's bytes.
 
     The plan pairs objects of one ETag, which is an MD5: two files of one MD5, one harmless and one not,
     can be made by whoever uploads them. So a copy is fetched and compared before a verdict is repeated.
+    Where the original went by url its bytes were never here: now they are fetched, too.
     """
-    return original.content_sha256 == hashlib.sha256(content).hexdigest()
+    known = original.content_sha256
+    if known is None and original.delivery == Delivery.URL:
+        if (original.store, original.bucket) != (each.store, each.bucket):
+            return False  # an earlier run's, in a bucket that is not open now
+        try:
+            first = await line.bucket.fetch(_object_of(original), MOST_FETCHED_BYTES)
+        except (Unreadable, Unfit):
+            return False
+        return first == content
+    return known == hashlib.sha256(content).hexdigest()
+
+
+def _object_of(verdict: Verdict) -> ObjectRef:
+    return ObjectRef(
+        url=verdict.url,
+        store=Store(verdict.store),
+        bucket=verdict.bucket,
+        key=verdict.key,
+        version_id=verdict.version_id,
+        etag=verdict.etag,
+        size_bytes=verdict.size_bytes,
+        last_modified=verdict.last_modified,
+    )
+
+
+@dataclass(slots=True)
+class _Asking:
+    """One question being asked, by one way of delivery after another; what it has cost adds up."""
+
+    line: Line
+    question: Question
+    slot: Slot
+    was_in_doubt: bool
+    tries: Tries = field(default_factory=Tries)
+
+    async def ask(
+        self, sent: row.Sent, request_of: Callable[[], Awaitable[ComposedRequest]]
+    ) -> tuple[Verdict, ProviderError | None]:
+        """The row, and what kept it from holding an answer."""
+        verdict, end = await _ask(self, sent, request_of)
+        return verdict, None if end is None else end.error
 
 
 async def _ask(
-    line: Line,
-    question: Question,
-    sent: row.Sent,
-    request: ComposedRequest,
-    slot: Slot,
-    *,
-    was_in_doubt: bool,
-) -> Verdict:
-    tries = Tries()
+    asking: _Asking, sent: row.Sent, request_of: Callable[[], Awaitable[ComposedRequest]]
+) -> tuple[Verdict, Settled | None]:
+    line, question, tries, slot = asking.line, asking.question, asking.tries, asking.slot
 
     async def announce(call_number: int) -> str:
         """Make the coming call durable, unless the same bytes are being asked about already."""
@@ -101,11 +218,17 @@ async def _ask(
             raise _AskedBy(owner)
         return order_no
 
+    async def _request() -> ComposedRequest:
+        try:
+            return await request_of()
+        except Unreadable as error:
+            raise Unavailable(line.provider, error.code, "no url of the object can be signed") from None
+
     async def ask(order_no: str) -> Answer:
         slot.release()
         line.in_flight += 1
         try:
-            answer = await line.detector.ask(request, order_no)
+            answer = await line.detector.ask(await _request(), order_no)
         except ProviderError as error:
             may_be_billed = isinstance(error, Unavailable) and error.in_doubt
             line.journal.come_home(question.question_id, is_free=not may_be_billed)
@@ -124,18 +247,18 @@ async def _ask(
             if await line.journal.end_of(copy.owner):
                 original = await parts.answer_of(line.journal, line.home, copy.owner)
                 if original is not None:
-                    return row.repeated(line, question, original)
+                    return row.repeated(line, question, original), None
         except Exception as error:  # denied, stopped, spent, or unforeseen: the question stays pending
             is_foreseen = isinstance(error, FacesweepError)  # else a call that left may have been billed
             with contextlib.suppress(JournalFailed):
                 await line.journal.release(
                     question.question_id,
-                    in_doubt=bool(tries.in_doubt or was_in_doubt or not is_foreseen),
+                    in_doubt=bool(tries.in_doubt or asking.was_in_doubt or not is_foreseen),
                     never_left=tries.announced - tries.left,
                 )
             raise
         else:
-            return row.settled(line, question, sent, end)
+            return row.settled(line, question, sent, end), end
 
 
 class _AskedBy(FacesweepError):

@@ -19,6 +19,7 @@ from tasks.settings import Spec, decoder_environment
 from tasks.shard.line import Line
 from tasks.shard.memory import HeldBytes
 from tasks.units.bookkeeping import Bookkeeping
+from tasks.units.delivery import by_url_of, looking_of, may_go_by_url
 from tasks.units.lanes import open_lane
 from tasks.units.opening import limits_of, open_detector, open_session
 from tasks.units.origin import Origin
@@ -44,7 +45,7 @@ async def equipped(
     `is_simulated`: whether the home's verdicts are an emulator's; None where that is not known yet.
 
     Raises:
-        UsageError: credentials are missing, or an endpoint is not acceptable.
+        UsageError: credentials are missing, an endpoint is not acceptable, or a library is missing.
         PartDamaged, HomeUnwritable: earlier verdicts cannot be looked through.
     """
     async with contextlib.AsyncExitStack() as stack:
@@ -55,15 +56,19 @@ async def equipped(
 
         async def open_line(run: OpenRun, provider: Provider) -> Line:
             table = spec.asked[provider]
+            detector = open_detector(provider, spec, session)
+            limits = limits_of(provider, spec)
+            looking = looking_of(spec, workers)
+            stack.push_async_callback(looking.close)
             # First, for it may take a minute: a share of the cap would lie idle meanwhile.
             earlier = await _earlier_answers(stack, run, provider, bookkeeping)
             return Line(
                 run_id=record.run_id,
                 audit=spec.audit.name,
                 bucket=bucket,
-                limits=limits_of(provider, spec),
+                limits=limits,
                 workers=workers,
-                detector=open_detector(provider, spec, session),
+                detector=detector,
                 lane=await stack.enter_async_context(
                     open_lane(
                         provider,
@@ -81,6 +86,8 @@ async def equipped(
                 recorded=run.count,
                 held=held,
                 accept=origin.accept,
+                by_url=by_url_of(spec, bucket, limits, detector),
+                looking=looking,
                 earlier=earlier,
             )
 
@@ -101,4 +108,7 @@ async def _earlier_answers(
     if not await asyncio.to_thread(earlier_parts, run.home, provider, run.run_id, own):
         return None
     tell(Progress("looking through earlier verdicts"))
-    return await stack.enter_async_context(EarlierAnswers(run.home, provider, run.run_id, own))
+    by_etag = may_go_by_url(run.spec, provider)
+    return await stack.enter_async_context(
+        EarlierAnswers(run.home, provider, run.run_id, own, by_etag=by_etag)
+    )

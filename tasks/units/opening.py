@@ -17,7 +17,7 @@ from tasks.buckets.bucket import Bucket, Location, parse_location
 from tasks.buckets.local import LocalBucket
 from tasks.buckets.oss import OssBucket
 from tasks.buckets.s3 import S3Bucket, new_session
-from tasks.media.limits import ALIYUN, TENCENT, ProviderLimits
+from tasks.media.limits import ALIYUN, TENCENT, TENCENT_ENCRYPTED, ProviderLimits
 from tasks.providers.aliyun.client import AliyunDetector
 from tasks.providers.credentials import aliyun_keys, tencent_keys
 from tasks.providers.detector import Detector
@@ -37,6 +37,7 @@ from tasks.settings import (
     tencent_session_token,
     with_sample,
 )
+from tasks.units.delivery import check_libraries
 
 __all__ = [
     "Audit",
@@ -115,6 +116,7 @@ def open_audit(spec_path: Path, sample: int | str | None = None) -> Audit:
     spec = read_spec(spec_path)
     if sample is not None:
         spec = with_sample(spec, sample)
+    check_libraries(spec)
     return Audit(spec, open_home(spec.home, spec.audit.home_endpoint_url, spec.audit.home_region))
 
 
@@ -144,9 +146,8 @@ def open_detector(provider: Provider, spec: Spec, session: aiohttp.ClientSession
     """
     match spec.asked[provider]:
         case Tencent() as table:
-            return TencentDetector(
-                session, tencent_keys(tencent_session_token()), table.endpoint, table.region
-            )
+            keys = tencent_keys(tencent_session_token())
+            return TencentDetector(session, keys, table.endpoint, table.region, cipher=table.cipher)
         case Aliyun() as table:
             return AliyunDetector(session, aliyun_keys(), table.endpoints)
 
@@ -154,10 +155,14 @@ def open_detector(provider: Provider, spec: Spec, session: aiohttp.ClientSession
 def limits_of(provider: Provider, spec: Spec) -> ProviderLimits:
     """What the provider accepts, as documented and as the spec says."""
     match spec.asked[provider]:
-        case Tencent(image_base64_bytes=int(size_bytes)):
-            return replace(TENCENT, image_base64_bytes=size_bytes)
-        case Tencent():
-            return TENCENT
+        case Tencent() as table:
+            limits = TENCENT if table.encryption == "none" else TENCENT_ENCRYPTED
+            if table.image_base64_bytes is None:
+                return limits
+            if limits is TENCENT:
+                return replace(limits, image_base64_bytes=table.image_base64_bytes)
+            fits = min(table.image_base64_bytes, TENCENT_ENCRYPTED.video_base64_bytes)
+            return replace(limits, image_base64_bytes=fits)
         case Aliyun():
             return ALIYUN
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import aiohttp
 import pytest
@@ -214,6 +215,62 @@ async def test_a_face_url_reaches_aliyun_as_it_was(
     assert len(asked) == 1
     (call,) = emulators.calls("aliyun")
     assert call["delivery"] == "url"
+
+
+@pytest.mark.parametrize("form", ["as it is", "in JSON", "decoded", "encoded"])
+@pytest.mark.parametrize("code", ["200", "405", "401", "500", "Forbidden.RAM"])
+async def test_invariant_8_a_reply_that_repeats_a_face_url_brings_no_signature_with_it(
+    code: str, form: str, session: aiohttp.ClientSession
+) -> None:
+    signature = "0a1b2c3d%2F4e5f%2B60718293a4b5%3D%3D"
+    signed = f"Expires=1&x-oss-security-token=an-sts-token-of-length&Signature={signature}"
+    face_url = f"https://kyc.oss.example/a%20b.mp4?{signed}"
+    said = {
+        "as it is": face_url,
+        "in JSON": face_url.replace("/", "\\/").replace("&", "\\u0026"),
+        "decoded": unquote(face_url),
+        "encoded": quote(face_url, safe=""),
+    }[form]
+    result = '{"Result":"1"}' if code == "200" else "null"
+    reply = f'{{"Code":"{code}","Message":"cannot fetch {said}","RequestId":"r","ResultObject":{result}}}'
+    body = reply.encode()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        await writer.drain()
+        writer.close()
+
+    async with raw_server(serve) as url:
+        detector = detector_at(url, "aliyun", session)
+        assert isinstance(detector, AliyunDetector)
+        request = detector.compose_url(face_url, MediaKind.VIDEO)
+        try:
+            kept = repr(await detector.ask(request, order_no()))
+        except ProviderError as error:
+            kept = f"{error!r} {error.args}"
+
+    for secret in ("an-sts-token-of-length", signature, unquote(signature), quote(signature, safe="")):
+        assert secret not in kept
+
+
+@pytest.mark.parametrize("code", ["401", "402"])
+async def test_urls_that_cannot_be_fetched_never_end_the_run(
+    code: str, emulators: RunningEmulators, session: aiohttp.ClientSession
+) -> None:
+    """However many in a row: what is wrong is the way to the objects."""
+    emulators.script("aliyun", fault="code", code=code, message="no")
+    detector = detector_at(emulators.aliyun_url, "aliyun", session)
+    assert isinstance(detector, AliyunDetector)
+    async with raw_server(lambda _, writer: _closed(writer)) as url:
+        request = detector.compose_url(f"{url}/a.jpg", MediaKind.IMAGE)
+        for _ in range(15):
+            error = await problem(detector.ask(request, order_no()))
+            assert not isinstance(error, Denied)
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
 
 
 @BOTH

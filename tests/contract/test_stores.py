@@ -287,6 +287,37 @@ async def test_strange_keys_are_listed_and_fetched_verbatim(
         assert await bucket.fetch(refs[key], 10_000) == f"{number} {key}".encode()
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("start", "size_bytes"), [(0, 10), (0, 1000), (500, 500), (999, 1), (990, 100), (1000, 5), (0, 5000)]
+)
+async def test_a_range_is_that_part_of_the_object_and_ends_where_it_does(
+    stand: Stand, http: aiohttp.ClientSession, start: int, size_bytes: int
+) -> None:
+    content = secrets.token_bytes(1000)
+    stand.put("a b.mp4", content)
+    bucket = stand.open(http=http)
+    (ref,) = listed(bucket)
+
+    assert await bucket.fetch_range(ref, start, size_bytes) == content[start : start + size_bytes]
+
+
+@pytest.mark.anyio
+async def test_a_range_of_an_object_that_changed_or_is_gone_is_none(
+    stand: Stand, http: aiohttp.ClientSession
+) -> None:
+    stand.put("a.mp4", b"x" * 1000)
+    bucket = stand.open(http=http)
+    (ref,) = listed(bucket)
+
+    stand.put("a.mp4", b"y" * 1001)
+    with pytest.raises(Unreadable, match="changed"):
+        await bucket.fetch_range(ref, 0, 10)
+    stand.delete("a.mp4")
+    with pytest.raises(Unreadable, match="NoSuchKey"):
+        await bucket.fetch_range(ref, 0, 10)
+
+
 def test_a_listing_says_what_identifies_an_object(stand: Stand) -> None:
     stand.put("a/é b.jpg", b"face")
 

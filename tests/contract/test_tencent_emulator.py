@@ -238,7 +238,7 @@ def test_a_request_above_ten_megabytes_is_too_large(emulators: RunningEmulators,
     assert refused.value.code == "RequestSizeLimitExceeded"
 
 
-def test_an_encrypted_request_is_signed_like_any_other_but_cannot_be_decrypted_here(
+def test_an_encrypted_request_for_another_key_is_signed_like_any_other_but_cannot_be_opened(
     emulators: RunningEmulators,
 ) -> None:
     vector = json.loads((ROOT / "tests/vectors/tencent_3_encrypted_body_aes.json").read_text())

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from domain.runs import RunStatus
+from domain.signals import Signals
 from domain.verdicts import Outcome, Verdict
 from tasks.records import run_record
 from tasks.records.batches import Sizes
@@ -33,7 +34,8 @@ BATCHES = replace(SMALL, rows=20)
 
 OVER = ("r1", "r2")
 UNFINISHED = "r3"
-ADDED = ["asked_because", "subject_id", "stratum", "weight"]  # by schema version 2
+SIGNALS = [field.name for field in fields(Signals)]  # added by schema version 3
+ADDED = ["asked_because", "subject_id", "stratum", "weight", *SIGNALS]  # since schema version 1
 
 Row = tuple[Any, ...]
 
@@ -124,4 +126,9 @@ def questions_by_reader(verdicts: Path) -> dict[str, list[tuple[str, str]]]:
 
 def as_version_1(verdict: Verdict) -> Verdict:
     """What schema version 1 could say of it."""
-    return replace(verdict, schema_version=1, asked_because=None, subject_id=None, stratum=None, weight=None)
+    return replace(verdict, schema_version=1, **dict.fromkeys(ADDED))
+
+
+def as_version_2(verdict: Verdict) -> Verdict:
+    """What schema version 2 could say of it."""
+    return replace(verdict, schema_version=2, **dict.fromkeys(SIGNALS))

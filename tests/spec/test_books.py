@@ -29,7 +29,9 @@ media (image|video|other), content_sha256, provider, action, outcome, reason, me
 template_group, template_similarity, delivery (base64|url|encrypted), preparation, sent_sha256,
 sent_bytes, endpoint, request_id, order_no, attempts, throttled, latency_ms, asked_at, settled_at,
 billed (yes|no|unknown), cost, reused_from, raw (the reply's JSON), schema_version, mapping_version,
-code_version, asked_because, subject_id, stratum, weight
+code_version, asked_because, subject_id, stratum, weight, signals_from (object|parts), aigc_label,
+aigc_producer, aigc_raw, source_type, c2pa (present|valid|trusted|invalid), camera, software, encoder,
+perceptual_hash, perceptual_quality
 """
 
 
@@ -64,6 +66,7 @@ def test_columns_have_plain_types_that_every_reader_knows() -> None:
                 "throttled",
                 "schema_version",
                 "mapping_version",
+                "perceptual_quality",
             ),
             "int64",
         ),

@@ -26,7 +26,7 @@ from tasks.units.books import findings_of, select_verdicts
 from tasks.units.compacting import compact_home, look_at_compaction
 from tasks.units.draft import Draft, draft_audit, draft_retry
 from tasks.units.opening import Audit, open_audit
-from tests.spec.compacted_homes import a_bucket_home, put_part, row
+from tests.spec.compacted_homes import ADDED, SIGNALS, a_bucket_home, put_part, row
 from tests.spec.test_books import a_record
 
 SPEC = """
@@ -226,11 +226,16 @@ def test_what_is_no_home_is_named_and_not_made_one(tmp_path: Path, capfd: Any) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_parts_of_both_schema_versions_are_queried_together(tmp_path: Path) -> None:
+def test_parts_of_all_schema_versions_are_queried_together(tmp_path: Path) -> None:
     """Before they are compacted too."""
     home = Home.local(tmp_path)
-    put_part(home, [row("r1", 1)], 1, without=["asked_because", "subject_id", "stratum", "weight"])
-    put_part(home, [row("r2", 2)], 1)
-    sql = "SELECT asked_because FROM verdicts ORDER BY run_id"
+    put_part(home, [row("r1", 1)], 1, without=ADDED)
+    put_part(home, [row("r2", 2)], 1, without=SIGNALS)
+    put_part(home, [row("r3", 3)], 1)
+    sql = "SELECT asked_because, aigc_label FROM verdicts ORDER BY run_id"
     with select_verdicts(home, sql) as rows:
-        assert rows.read_all().to_pylist() == [{"asked_because": None}, {"asked_because": "all"}]
+        assert rows.read_all().to_pylist() == [
+            {"asked_because": None, "aigc_label": None},
+            {"asked_because": "all", "aigc_label": None},
+            {"asked_because": "all", "aigc_label": "generated"},
+        ]

@@ -38,10 +38,12 @@ from tests.spec.compacted_homes import (
     ADDED,
     BATCHES,
     OVER,
+    SIGNALS,
     SMALL,
     UNFINISHED,
     a_bucket_home,
     as_version_1,
+    as_version_2,
     fill,
     put_part,
     questions_by_reader,
@@ -203,8 +205,10 @@ def test_older_parts_get_the_columns_they_lack_as_null(tmp_path: Path) -> None:
     """Rows keep the schema version they were made with."""
     home = Home.local(tmp_path)
     old = [as_version_1(row("r1", number)) for number in range(10)]
-    new = [row("r2", number, subject_id="person 1", weight=2.5) for number in range(10)]
+    newer = [as_version_2(row("r2", number)) for number in range(10)]
+    new = [row("r3", number, subject_id="person 1", weight=2.5) for number in range(10)]
     put_part(home, old, 1, without=ADDED)
+    put_part(home, newer, 1, without=SIGNALS)
     put_part(home, new, 1)
     before = rows_of(home)
 
@@ -214,7 +218,7 @@ def test_older_parts_get_the_columns_they_lack_as_null(tmp_path: Path) -> None:
     tables = [pq.ParquetFile(home.path(name)).read() for name in names(home)]
     assert all(each.schema.equals(VERDICTS) for each in tables)
     versions = [each for table in tables for each in table.column("schema_version").to_pylist()]
-    assert sorted(versions) == [1] * 10 + [2] * 10
+    assert sorted(versions) == [1] * 10 + [2] * 10 + [3] * 10
 
 
 def merge_and_tell(folder: Path, told: Connection) -> None:

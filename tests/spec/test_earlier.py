@@ -9,19 +9,21 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from domain.objects import ObjectRef, Store
 from domain.verdicts import Outcome, Provider, Verdict
 from tasks.records.content_index import ContentIndex
 from tasks.records.earlier import EarlierAnswers
 from tasks.records.home import Home, HomeUnwritable
 from tasks.records.parts import PartDamaged, part_path
 from tasks.records.schema import table_of
+from tests.spec.compacted_homes import ADDED
 from tests.spec.test_journal import ALIYUN, REPOSITORY, RUN, TENCENT, a_verdict, child, question
 
 EARLIER = "20261119T013000Z-0001"
@@ -150,9 +152,8 @@ def test_a_row_is_found_wherever_in_its_part_it_stands(home: Home) -> None:
 
 def test_a_part_written_before_the_newest_columns_lends_its_answers(home: Home) -> None:
     path = put(home, about(1, schema_version=1, stratum="x"))
-    added = ["asked_because", "subject_id", "stratum", "weight"]
-    pq.write_table(pq.read_table(path, partitioning=None).drop_columns(added), path)
-    assert answers_to(home, picture(1)) == [about(1, schema_version=1, **dict.fromkeys(added))]
+    pq.write_table(pq.read_table(path, partitioning=None).drop_columns(ADDED), path)
+    assert answers_to(home, picture(1)) == [about(1, schema_version=1, **dict.fromkeys(ADDED))]
 
 
 def test_answers_are_found_after_their_part_was_merged_into_another(home: Home) -> None:
@@ -320,3 +321,44 @@ def peak_mib(folder: Path, parts: int) -> float:
 def test_invariant_7_four_times_the_verdicts_take_no_more_memory_to_index(tmp_path: Path) -> None:
     few, many = peak_mib(tmp_path / "few", 2), peak_mib(tmp_path / "many", 8)
     assert many - few < 20, (few, many)
+
+
+def alike_to(home: Home, *objects: ObjectRef) -> list[Verdict | None]:
+    async def story() -> list[Verdict | None]:
+        async with EarlierAnswers(home, TENCENT, RUN, by_etag=True) as earlier:
+            return [await earlier.alike(each) for each in objects]
+
+    return asyncio.run(story())
+
+
+def an_object(etag: str | None, size_bytes: int) -> ObjectRef:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    return ObjectRef("oss://kyc/x", Store.OSS, "kyc", "x", None, etag, size_bytes, moment)
+
+
+def test_an_answer_is_found_by_an_etag_that_is_an_md5_and_the_size(home: Home) -> None:
+    """For objects that are not to be fetched; stores write their MD5s in small letters or capitals."""
+    md5 = "5eb63bbbe01eeed093cb22bb8f5acdc3"
+    row = about(1, etag=md5.upper(), size_bytes=11, content_sha256=None)
+    put(home, row, about(2, etag="not-hex-but-thirty-two-long-12345"[:32]), about(3, etag=None))
+
+    found = alike_to(
+        home,
+        an_object(md5, 11),
+        an_object(md5, 12),  # another size
+        an_object(f"{md5}-2", 11),  # of an upload in parts
+        an_object(None, 11),
+        an_object("0" * 32, 11),
+    )
+
+    assert found == [row, None, None, None, None]
+
+
+def test_nothing_is_looked_up_by_etag_where_nothing_goes_by_url(home: Home) -> None:
+    put(home, about(1, etag="5eb63bbbe01eeed093cb22bb8f5acdc3", size_bytes=11))
+
+    async def story() -> Verdict | None:
+        async with EarlierAnswers(home, TENCENT, RUN) as earlier:
+            return await earlier.alike(an_object("5eb63bbbe01eeed093cb22bb8f5acdc3", 11))
+
+    assert asyncio.run(story()) is None

@@ -88,13 +88,17 @@ def a_verdict(number: int, **changes: Any) -> Verdict:
         cost=0.25,
         reused_from=None,
         raw='{"Response": {"AttackRiskLevel": "High"}}',
-        schema_version=2,
+        schema_version=3,
         mapping_version=1,
         code_version="0.1.0",
         asked_because="all",
         subject_id=None,
         stratum=None,
         weight=None,
+        signals_from="object",
+        aigc_label="generated",
+        perceptual_hash="0f" * 32,
+        perceptual_quality=88,
     )
     return replace(verdict, **changes)
 

@@ -10,6 +10,7 @@ import pytest
 from domain.budgets import Budget
 from domain.errors import UsageError
 from domain.verdicts import Provider
+from emulators.tencent_decryption import AES, SM4, Decryption
 from tasks.records.run_record import clean_spec
 from tasks.settings import Spec, environment, read_spec, spec_of
 
@@ -187,14 +188,119 @@ def test_a_spec_that_asks_nobody_is_refused() -> None:
     assert "[providers] asks nobody: add [providers.tencent]" in refusal(providers__tencent=None)
 
 
+# --- the way of the media ---
+
+PUBLIC_KEYS = Decryption(7).public_keys()
+
+
+@pytest.mark.parametrize("algorithm", [AES, SM4])
+def test_a_public_key_may_stand_in_the_spec_or_in_a_file_beside_it(tmp_path: Path, algorithm: str) -> None:
+    (tmp_path / "key.pem").write_text(PUBLIC_KEYS[algorithm])
+    inline = f'encryption = \'{algorithm}\'\npublic_key = """\n{PUBLIC_KEYS[algorithm]}"""\n'
+    named = f"encryption = '{algorithm}'\npublic_key = 'key.pem'\n"
+
+    specs = [read_spec(written(tmp_path, LEAST + each)) for each in (inline, named)]
+
+    keys = [spec.providers.tencent.public_key.strip() for spec in specs]  # type: ignore[union-attr]
+    assert keys == [PUBLIC_KEYS[algorithm].strip()] * 2
+    # The key is in the spec, and so in the run's record: whoever goes on needs no file.
+    again = spec_of(specs[1].as_json(), "the record")
+    assert again.providers.tencent is not None
+    assert again.providers.tencent.cipher is not None
+
+
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"providers__tencent__encryption": "none"}, "providers.tencent.encryption: whole-body encryption"),
+        ({"encryption": "SM4-GCM"}, "encryption and public_key go together"),
+        ({"public_key": PUBLIC_KEYS[AES]}, "encryption and public_key go together"),
+        ({"encryption": "AES-256-CBC", "public_key": PUBLIC_KEYS[SM4]}, "public_key is no RSA public key"),
+        ({"encryption": "SM4-GCM", "public_key": PUBLIC_KEYS[AES]}, "public_key is no SM2 public key"),
+        ({"encryption": "AES"}, "input should be 'none', 'AES-256-CBC' or 'SM4-GCM'"),
     ],
 )
-def test_a_key_of_a_later_version_is_refused_and_never_ignored(changes: dict[str, Any], what: str) -> None:
-    assert refusal(**changes) == f"{what} is not part of this version of facesweep; remove the key"
+def test_encryption_needs_the_key_of_its_algorithm(changes: dict[str, Any], what: str) -> None:
+    assert what in refusal(providers__tencent=changes)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (None, "key.pem cannot be read: No such file or directory"),
+        ("-----BEGIN PRIVATE KEY-----\nAAAA\n", "key.pem holds a private key"),
+        ("not a key", "key.pem holds no key in PEM"),
+        (PUBLIC_KEYS[SM4], "public_key is no RSA public key in PEM"),
+    ],
+)
+def test_a_key_file_that_is_none_is_named(tmp_path: Path, content: str | None, what: str) -> None:
+    if content is not None:
+        (tmp_path / "key.pem").write_text(content)
+    spec = written(tmp_path, LEAST + "encryption = 'AES-256-CBC'\npublic_key = 'key.pem'\n")
+
+    with pytest.raises(UsageError) as refused:
+        read_spec(spec)
+
+    assert what in str(refused.value)
+    assert "AAAA" not in str(refused.value)
+
+
+EMULATOR = {"delivery": "url", "endpoints": ["http://127.0.0.1:8802"]}
+
+
+@pytest.mark.parametrize(
+    ("source", "aliyun", "why"),
+    [
+        ({"url": "/selfies"}, {"delivery": "url"}, "nobody else can fetch the files of a folder"),
+        (
+            {"url": "s3://bucket/p", "endpoint_url": "http://minio.example.com"},
+            {"delivery": "url"},
+            "not https",
+        ),
+        (
+            {"url": "s3://bucket/p", "endpoint_url": "https://10.1.2.3:9000"},
+            {"delivery": "url"},
+            "cannot reach",
+        ),
+        ({"url": "s3://bucket/p", "endpoint_url": "https://minio"}, {"delivery": "url"}, "cannot reach"),
+        (
+            {"url": "oss://bucket/p", "endpoint_url": "https://oss-cn-shanghai-internal.aliyuncs.com"},
+            {"delivery": "url"},
+            "cannot reach",
+        ),
+        ({"url": "s3://bucket/p"}, EMULATOR, "an emulator fetches from this machine only"),
+        (
+            {"url": "s3://bucket/p", "endpoint_url": "https://minio.example.com"},
+            EMULATOR,
+            "this machine only",
+        ),
+    ],
+)
+def test_delivery_by_url_is_refused_where_the_provider_cannot_fetch(
+    source: dict[str, Any], aliyun: dict[str, Any], why: str
+) -> None:
+    said = refusal(source=source, providers={"aliyun": aliyun})
+    assert said.startswith("providers.aliyun.delivery 'url': ")
+    assert why in said
+    # `auto` sends base64 then
+    assert spec_of(data(source=source, providers={"aliyun": aliyun | {"delivery": "auto"}}), "kyc.toml")
+
+
+@pytest.mark.parametrize(
+    ("source", "aliyun"),
+    [
+        ({"url": "s3://bucket/p"}, {"delivery": "url"}),
+        (
+            {"url": "oss://bucket/p", "endpoint_url": "https://oss-cn-shanghai.aliyuncs.com"},
+            {"delivery": "url"},
+        ),
+        ({"url": "s3://bucket/p", "endpoint_url": "https://minio.example.com"}, {"delivery": "url"}),
+        ({"url": "s3://bucket/p", "endpoint_url": "http://127.0.0.1:9000"}, EMULATOR),
+    ],
+)
+def test_delivery_by_url_is_taken_where_the_provider_can_fetch(
+    source: dict[str, Any], aliyun: dict[str, Any]
+) -> None:
+    assert spec_of(data(source=source, providers={"aliyun": aliyun}), "kyc.toml")
 
 
 # --- the strategy ---

@@ -4,7 +4,9 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from urllib.parse import unquote, urlsplit
 
 import aiohttp
 
@@ -27,12 +29,16 @@ from tasks.providers.endpoints import Endpoint, Endpoints
 from tasks.providers.exchange import Reply, Timeouts, post
 from tasks.providers.failures import Failure, Meaning
 from tasks.providers.probing import probe
-from tasks.providers.standing import Stamp, Standing
+from tasks.providers.standing import Stamp, Standing, without
 
 ENDPOINTS = (
     "https://cloudauth.cn-shanghai.aliyuncs.com",
     "https://cloudauth.cn-beijing.aliyuncs.com",
 )
+_LONG = 16  # characters of a query's value: signatures, keys and tokens have more; an expiry has not
+_OF_A_URL = {Meaning.SUSPECT: Meaning.REFUSED, Meaning.UPSTREAM: Meaning.UNAVAILABLE}
+"""A url that cannot be fetched may be called a bad parameter or a broken source: that is the object's way,
+and neither our request nor the account, however often it is said."""
 _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _NO_MEDIA = ComposedRequest(b"", _EMPTY_SHA256, MediaKind.IMAGE, 0)
 
@@ -46,6 +52,7 @@ class AliyunDetector:
 
     provider = Provider.ALIYUN
     action = ACTION
+    delivery = Delivery.BASE64
 
     def __init__(
         self,
@@ -94,13 +101,15 @@ class AliyunDetector:
         endpoint = self._endpoints.current()
         reply = await self._send(request, order_no, endpoint, stamp)
         outcome = self._read(reply, endpoint)
+        private = _private(request.face_url)
         if isinstance(outcome, Answer):
             self._standing.answered(stamp)
-            return outcome
+            return replace(outcome, raw=without(outcome.raw, private)) if private else outcome
+        if request.face_url:
+            outcome = replace(outcome, meaning=_OF_A_URL.get(outcome.meaning, outcome.meaning))
         if outcome.meaning is Meaning.UNAVAILABLE:
             self._endpoints.leave(endpoint)
         date_s = reply.date_s if isinstance(reply, Reply) else None
-        private = (request.face_url,)
         raise await self._standing.judge(outcome, stamp, endpoint.url, date_s, private)
 
     async def probe(self) -> Probe:
@@ -149,3 +158,10 @@ class AliyunDetector:
             self._timeouts.connect_s,
             self._timeouts.total_s(request.kind),
         )
+
+
+def _private(face_url: str) -> tuple[str, ...]:
+    """What a reply might repeat of a presigned url, whole, in part or escaped: nothing of it is kept."""
+    query = urlsplit(face_url).query
+    values = [value for pair in query.split("&") if len(value := pair.partition("=")[2]) >= _LONG]
+    return tuple(filter(None, (face_url, query, *values, *map(unquote, values))))

@@ -8,7 +8,7 @@ import aiohttp
 
 from domain.media import PreparedMedia
 from domain.objects import MediaKind
-from domain.verdicts import Answer, Provider
+from domain.verdicts import Answer, Delivery, Provider
 from tasks.providers.credentials import KeySource
 from tasks.providers.detector import ComposedRequest, Probe
 from tasks.providers.endpoints import Endpoint
@@ -16,6 +16,7 @@ from tasks.providers.exchange import Reply, Timeouts, post
 from tasks.providers.failures import Failure
 from tasks.providers.probing import probe
 from tasks.providers.standing import Stamp, Standing
+from tasks.providers.tencent.encryption import BodyCipher
 from tasks.providers.tencent.signing import authorization
 from tasks.providers.tencent.wire import (
     ACTION,
@@ -46,8 +47,10 @@ class TencentDetector:
         region: str | None = None,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 (frozen)
         clock: Callable[[], float] = time.time,
+        cipher: BodyCipher | None = None,
     ) -> None:
-        """`region` goes into X-TC-Region; the API works without. `clock` gives Unix seconds.
+        """`region` goes into X-TC-Region; the API works without. `clock` gives Unix seconds. With `cipher`
+        every body that holds media is encrypted.
 
         Raises: UsageError: `endpoint` is no https:// address.
         """
@@ -56,6 +59,8 @@ class TencentDetector:
         self._region = region
         self._timeouts = timeouts
         self._clock = clock
+        self._cipher = cipher
+        self.delivery = Delivery.BASE64 if cipher is None else Delivery.ENCRYPTED
         self._standing = Standing(Provider.TENCENT, keys, clock)
         self.simulated = False
 
@@ -64,9 +69,9 @@ class TencentDetector:
 
     def compose(self, media: PreparedMedia) -> ComposedRequest:
         """The signed-for body, built and hashed once. Raises: Unfit: see `wire.body_of`."""
-        body = body_of(media)
+        body = body_of(media, self._cipher)
         digest = hashlib.sha256(body).hexdigest()
-        return ComposedRequest(body, digest, media.kind, len(media.content))
+        return ComposedRequest(body, digest, media.kind, len(media.content), self.delivery)
 
     async def ask(self, request: ComposedRequest, order_no: str = "") -> Answer:  # noqa: ARG002
         """One attempt with a fresh signature; Tencent has no field for an order number.

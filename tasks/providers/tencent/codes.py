@@ -69,6 +69,7 @@ _DENIED = (
 )
 
 _KEY_ADVICE = "check TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY"
+_PUBLIC_KEY = "the encrypted body cannot be opened: check encryption and public_key against the console"
 _OUR_REQUEST = "the request itself is refused: check endpoint and region in the spec"
 
 CODES = CodeTable(
@@ -103,6 +104,8 @@ CODES = CodeTable(
         ("UnauthorizedOperation", "grant the key the right to call faceid, then resume"),
         ("UnsupportedRegion", "choose another region in the spec"),
         ("Ip", "allow this machine's address in the console, then resume"),
+        ("FailedOperation.DecryptSystemError", _PUBLIC_KEY),
+        ("InvalidParameter.UnsupportEncryptField", _PUBLIC_KEY),
         ("InvalidAction", _OUR_REQUEST),
         ("NoSuch", _OUR_REQUEST),
     ),

@@ -10,6 +10,7 @@ from tasks.providers.exchange import Reply, broken_service
 from tasks.providers.failures import Failure, Meaning, unreadable
 from tasks.providers.replies import field_of, list_in, number_in, object_in, text_in
 from tasks.providers.tencent.codes import CODES
+from tasks.providers.tencent.encryption import BodyCipher
 from tasks.providers.vocabulary import tags_of
 
 ACTION = "DetectAIFakeFaces"
@@ -23,18 +24,21 @@ _INPUT_TYPES = {MediaKind.IMAGE: b"1", MediaKind.VIDEO: b"2"}
 _RISKS = {"low": Risk.LOW, "mid": Risk.MID, "high": Risk.HIGH}
 
 
-def body_of(media: PreparedMedia) -> bytes:
+def body_of(media: PreparedMedia, cipher: BodyCipher | None = None) -> bytes:
     """The JSON body for `media`, as `json.dumps` would write it at a hundredth of its time.
 
-    Base64 holds nothing that JSON escapes, so joining bytes is exact.
+    Base64 holds nothing that JSON escapes, so joining bytes is exact. With `cipher` that body is what is
+    encrypted, and the one that is sent says no more than how.
 
-    Raises: Unfit: neither image nor video, or over `MAX_BODY_BYTES` (7.49 MB of media).
+    Raises: Unfit: neither image nor video, or over `MAX_BODY_BYTES` (7.49 MB of media, 5.6 MB encrypted).
     """
     input_type = _INPUT_TYPES.get(media.kind)
     if input_type is None:
         raise Unfit("unsupported_media", f"Tencent takes images and videos, not {media.kind}")
     face = pybase64.b64encode(media.content)
     body = b"".join((b'{"FaceInput": "', face, b'", "FaceInputType": ', input_type, b"}"))
+    if cipher is not None:
+        body = cipher.encrypt(body)
     if len(body) > MAX_BODY_BYTES:
         raise Unfit("too_large", f"a request of {len(body)} bytes, Tencent takes {MAX_BODY_BYTES}")
     return body
