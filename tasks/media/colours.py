@@ -1,0 +1,79 @@
+"""Colours: any mode Pillow opens as the RGB or grey that every JPEG decoder shows alike. For a worker."""
+
+import io
+
+from PIL import Image, ImageCms
+
+from domain.errors import Unfit
+
+MAX_PROFILE_BYTES = 4 * 1024**2
+"""Profiles of cameras and screens take 0.5 to 10 KB, those of printers up to 3 MB."""
+
+_CLEAR = frozenset({"RGBA", "RGBa", "LA", "La", "PA"})
+_PROFILED = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK"}  # a mode and the colour space its profile must name
+
+
+def as_srgb_or_grey(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    """The picture as sRGB or grey of 8 bits, and what that changed, where one could see it.
+
+    An embedded ICC profile is applied and left behind: phones of today record Display P3, and who does not
+    know a profile sees such a face too pale. A damaged profile, or one of another colour space than the
+    pixels', is ignored, as browsers do.
+
+    Raises:
+        Unfit: unsupported_format, for samples without an agreed white.
+    """
+    profile = image.info.get("icc_profile")
+    steps: list[str] = []
+    if image.mode in _CLEAR or "transparency" in image.info:
+        image, steps = _flattened(image), ["flattened on white"]
+    elif image.mode.startswith("I"):
+        image, steps = _narrowed(image), ["8 bit from 16"]
+    elif image.mode == "F":
+        raise Unfit("unsupported_format", "floating point samples have no agreed white")
+    elif image.mode not in ("RGB", "L", "CMYK", "LAB"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    if isinstance(profile, bytes) and (managed := _managed(image, profile)):
+        return managed, [*steps, "rgb from cmyk" if image.mode == "CMYK" else "srgb from icc"]
+    if image.mode == "CMYK":
+        return image.convert("RGB"), [*steps, "rgb from cmyk"]
+    if image.mode == "LAB":
+        return _from_lab(image), [*steps, "rgb from lab"]
+    return image, steps
+
+
+def _flattened(image: Image.Image) -> Image.Image:
+    straight = image.convert("RGBA")
+    white = Image.new("RGB", straight.size, "white")
+    white.paste(straight, mask=straight.getchannel("A"))
+    return white
+
+
+def _narrowed(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits as grey of 8. Pillow clips when it narrows; linear scaling keeps the picture."""
+    wide = image.convert("I")
+    _, brightest = wide.getextrema()
+    if not isinstance(brightest, int | float) or brightest > 0xFFFF:
+        raise Unfit("unsupported_format", "integer samples of 32 bits have no agreed white")
+    return wide.point(lambda value: value * (1 / 256)).convert("L")
+
+
+def _managed(image: Image.Image, profile: bytes) -> Image.Image | None:
+    """The picture in sRGB; None where its profile says nothing new or cannot be used."""
+    space = profile[16:20].decode("latin-1")
+    if len(profile) > MAX_PROFILE_BYTES or space != _PROFILED.get(image.mode):
+        return None
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(source).lower().replace(" ", ""):
+            return None
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None
+
+
+def _from_lab(image: Image.Image) -> Image.Image:
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    assert converted is not None  # noqa: S101 - only in place does it return nothing
+    return converted

@@ -1,0 +1,89 @@
+"""Segments: which part of a video is sent where not all of it may be.
+
+The middle, because people look into the camera there: at the start they are still holding up the phone, at the
+end they are putting it away. Where frames are copied rather than made again, a segment begins at a key frame,
+the one nearest to that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks.media.limits import ProviderLimits
+from tasks.media.videos import Packet, VideoFacts
+
+_MUXED_BYTES = 8_192  # what an MP4 adds, and …
+_MUXED_BYTES_EACH = 32  # … for each frame
+_TRIED = 64  # key frames looked at, the nearest to the middle first
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Packets `first` to `last` (not included) in the order of decoding, and when they are shown."""
+
+    first: int  # a key frame: decoding begins here
+    last: int
+    start_s: float
+    length_s: float
+    is_whole: bool = False
+
+    def named(self, of_s: float) -> str:
+        """The segment as the column `preparation` says it."""
+        return f"segment {self.start_s:.3f}+{self.length_s:.3f} of {of_s:.3f} s"
+
+
+def copied_segment(facts: VideoFacts, limits: ProviderLimits, max_bytes: int) -> Segment | None:
+    """The part that may be copied frame by frame: all of it, else one about the middle; None where none may.
+
+    Both ends are free to choose, but for the start: it is a key frame.
+    """
+    keys = [number for number, packet in enumerate(facts.packets) if packet.is_key]
+    if not keys:
+        return None
+    whole = _run(facts.packets, keys[0], limits.video_max_s, max_bytes)
+    if whole.last == len(facts.packets) and facts.duration_s <= limits.video_max_s:
+        return Segment(whole.first, whole.last, whole.start_s, whole.length_s, is_whole=True)
+    shortest_s, longest_s = limits.video_best_s
+    shortest_s = max(limits.video_min_s, min(shortest_s, 0.9 * facts.spanned_s))
+    middle_s = max(facts.spanned_s - longest_s, 0) / 2
+    for number in sorted(keys, key=lambda key: abs(facts.packets[key].start_s - middle_s))[:_TRIED]:
+        found = _run(facts.packets, number, longest_s, max_bytes)
+        if found.length_s >= shortest_s and frames_shown(facts.packets, found) >= limits.video_min_frames:
+            return found
+    return None
+
+
+def decoded_segment(facts: VideoFacts, limits: ProviderLimits) -> Segment:
+    """The part to be decoded and made anew: about the middle, of the provider's best length."""
+    length_s = min(facts.spanned_s, limits.video_best_s[1])
+    if facts.spanned_s <= limits.video_max_s and length_s > 0.9 * facts.spanned_s:
+        length_s = min(facts.spanned_s, limits.video_max_s)
+    start_s = (facts.spanned_s - length_s) / 2
+    first = 0
+    for number, packet in enumerate(facts.packets):
+        if packet.is_key and packet.start_s <= start_s:
+            first = number
+    is_whole = length_s >= facts.spanned_s
+    return Segment(first, len(facts.packets), start_s, length_s, is_whole)
+
+
+def frames_shown(packets: Sequence[Packet], segment: Segment) -> int:
+    """Frames of the segment that are shown."""
+    end_s = segment.start_s + segment.length_s + 1e-6
+    return sum(
+        segment.start_s - 1e-6 <= packet.start_s < end_s for packet in packets[segment.first : segment.last]
+    )
+
+
+def _run(packets: Sequence[Packet], first: int, longest_s: float, max_bytes: int) -> Segment:
+    """Packets from a key frame on, in the order of decoding, while they end in time and are small enough.
+
+    Nothing in such a run depends on what is left out of it.
+    """
+    start_s, end_s, size_bytes = packets[first].start_s, packets[first].start_s, _MUXED_BYTES
+    last = first
+    for packet in packets[first:]:
+        size_bytes += packet.size_bytes + _MUXED_BYTES_EACH
+        if packet.end_s - start_s > longest_s or size_bytes > max_bytes:
+            break
+        end_s, last = max(end_s, packet.end_s), last + 1
+    return Segment(first, last, start_s, end_s - start_s)
