@@ -1,10 +1,11 @@
 """Clips: the smallest change that makes a video one that a provider takes. For a worker.
 
-In this order: nothing; an empty box behind a file that is too small; frames copied into an MP4; frames decoded
-and made anew. Copied frames keep every trace a forger left; frames made anew lose the finest.
+In this order: nothing; an empty box behind a file that is too small; frames copied into an MP4; frames
+decoded and made anew. Copied frames keep every trace a forger left; frames made anew lose the finest.
 """
 
 import io
+import itertools
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _SHORT_SIDE = 480  # px; both providers suggest 480x640
 _MOST_FRAMES_PER_S = 31  # phones record 30.02; from there on every second frame is left out, and so on
-_CRF = 20
+_CRFS = (20, 12)  # the second one where the first leaves less than the provider's least size
 _PRESET = "veryfast"  # a clip of 3 s takes half the time of `medium` and three quarters of its bytes
 _CLOCK = 90_000  # ticks a second
 _COPIED_FROM_ANYWHERE = frozenset({"h264"})
@@ -61,7 +62,7 @@ def fit(content: bytes, form: Format, limits: ProviderLimits) -> tuple[bytes, st
 
 
 def _filled(content: bytes, limits: ProviderLimits) -> tuple[bytes, str] | None:
-    """The file, long enough; and how. A provider that counts bytes looks for pixels, which stay as they are."""
+    """The file, long enough, and how. Coding it anew at a higher rate would add nothing but losses."""
     if len(content) >= limits.video_min_bytes:
         return content, ""
     longer = padded(content, limits.video_min_bytes)
@@ -163,7 +164,10 @@ def _made(video: _Video) -> tuple[bytes, str]:
             f"{limits.video_min_frames}",
         )
     try:
-        content, steps = _Maker(video, segment).make()
+        for crf in _CRFS:
+            content, steps = _Maker(video, segment, crf).make()
+            if len(content) >= limits.video_min_bytes:
+                break
     except (Unfit, MemoryError):
         raise
     except Exception as error:
@@ -180,8 +184,8 @@ def _made(video: _Video) -> tuple[bytes, str]:
 class _Maker:
     """Decodes one segment and codes it as H.264."""
 
-    def __init__(self, video: _Video, segment: Segment) -> None:
-        self._video, self._segment = video, segment
+    def __init__(self, video: _Video, segment: Segment, crf: int) -> None:
+        self._video, self._segment, self._crf = video, segment, crf
         # Whole divisors only: a clip whose frames come at an uneven pace looks edited
         self._each = max(1, math.ceil(video.facts.frames_per_s / _MOST_FRAMES_PER_S))
         if frames_shown(video.facts.packets, segment) // self._each < video.limits.video_min_frames:
@@ -201,6 +205,7 @@ class _Maker:
             av.open(io.BytesIO(content), "r", format=name, metadata_errors="ignore") as source,
             av.open(out, "w", format="mp4") as target,
         ):
+            coded = list[Any]()
             for number, (at_s, frame) in enumerate(self._frames(source)):
                 if number % self._each:
                     continue
@@ -210,14 +215,28 @@ class _Maker:
                 shown = self._graph.pull()
                 shown.pts = round(at_s * _CLOCK)
                 shown.time_base = Fraction(1, _CLOCK)
-                target.mux(self._stream.encode(shown))
+                coded += self._stream.encode(shown)
             if self._stream is None:
                 raise Unfit("undecodable", "no frame of the segment can be decoded")
-            target.mux(self._stream.encode(None))
+            coded += self._stream.encode(None)
+            self._set_durations(coded)
+            target.mux(coded)
         if self._each > 1:
             self._steps.insert(0, f"every {_ordinal(self._each)} frame")
-        steps = [*self._steps, f"h264 crf{_CRF} from {self._video.facts.codec} in {form}"]
+        steps = [*self._steps, f"h264 crf{self._crf} from {self._video.facts.codec} in {form}"]
         return out.getvalue(), steps
+
+    def _set_durations(self, packets: list[Any]) -> None:
+        """Each frame lasts until the next; the last one until the segment ends, if that is not too long.
+
+        Containers count in milliseconds at worst: a second of frames may seem to end a millisecond early.
+        """
+        usual = _CLOCK * self._each / (self._video.facts.frames_per_s or 25)
+        for packet, following in itertools.pairwise(packets):
+            packet.duration = following.pts - packet.pts
+        if packets:
+            left = round(self._segment.length_s * _CLOCK) - packets[-1].pts
+            packets[-1].duration = max(1, min(left, round(2 * usual)))
 
     def _frames(self, source: Any) -> Any:
         """Frames of the segment, each with its time from the segment's start on."""
@@ -225,24 +244,21 @@ class _Maker:
         stream = source.streams.video[0]
         stream.codec_context.thread_count = 1
         tick_s = float(stream.time_base or 0)
-        rate = self._video.facts.frames_per_s or 25.0
-        lasts_s = 1 / rate
-        origin_s: float | None = None
-        number, decoded = -1, 0
+        facts = self._video.facts
+        lasts_s = 1 / (facts.frames_per_s or 25.0)
+        # Frames without a time of their own follow each other from the key frame on
+        unstamped_s = facts.packets[segment.first].start_s
+        number = -1
         for packet in source.demux(stream):
             number += bool(packet.size)
             if number < segment.first and packet.size:
                 continue
             for frame in packet.decode():
-                if origin_s is None:
-                    first_s = self._video.facts.packets[segment.first].start_s
-                    stamp_s = 0.0 if frame.pts is None else frame.pts * tick_s
-                    origin_s = stamp_s - first_s  # where the clip's own time begins
-                stamped = frame.pts is not None and self._video.facts.has_stamps
-                shown_s = frame.pts * tick_s - origin_s if stamped else decoded * lasts_s
-                decoded += 1
+                is_stamped = facts.has_stamps and frame.pts is not None
+                shown_s = frame.pts * tick_s - facts.origin_s if is_stamped else unstamped_s
+                unstamped_s = shown_s + lasts_s
                 at_s = shown_s - segment.start_s
-                if at_s + lasts_s > segment.length_s + 0.5 * lasts_s:
+                if at_s + 0.5 * lasts_s > segment.length_s:
                     return
                 if at_s >= -1e-6:
                     yield max(at_s, 0.0), frame
@@ -281,7 +297,7 @@ class _Maker:
         stream.codec_context.time_base = Fraction(1, _CLOCK)
         stream.options = {
             "preset": _PRESET,
-            "crf": str(_CRF),
+            "crf": str(self._crf),
             "bf": "0",  # shown in the order of coding: every reader finds the same duration
             "maxrate": str(most_bits_per_s),
             "bufsize": str(most_bits_per_s),

@@ -26,7 +26,7 @@ def as_srgb_or_grey(image: Image.Image) -> tuple[Image.Image, list[str]]:
     profile = image.info.get("icc_profile")
     steps: list[str] = []
     if image.mode in _CLEAR or "transparency" in image.info:
-        image, steps = _flattened(image), ["flattened on white"]
+        image, steps = _flattened(image)
     elif image.mode.startswith("I"):
         image, steps = _narrowed(image), ["8 bit from 16"]
     elif image.mode == "F":
@@ -42,11 +42,15 @@ def as_srgb_or_grey(image: Image.Image) -> tuple[Image.Image, list[str]]:
     return image, steps
 
 
-def _flattened(image: Image.Image) -> Image.Image:
+def _flattened(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    """The picture on white, where anything shows through it."""
     straight = image.convert("RGBA")
+    mask = straight.getchannel("A")
+    if mask.getextrema() == (255, 255):
+        return straight.convert("RGB"), []
     white = Image.new("RGB", straight.size, "white")
-    white.paste(straight, mask=straight.getchannel("A"))
-    return white
+    white.paste(straight, mask=mask)
+    return white, ["flattened on white"]
 
 
 def _narrowed(image: Image.Image) -> Image.Image:

@@ -53,9 +53,9 @@ def reencode(content: bytes, form: Format, limits: ProviderLimits) -> tuple[byte
     """The picture as the best JPEG within `limits`, upright, in sRGB or grey, and what was done to it.
 
     Never larger in pixels than the original. Metadata stay behind: where a face was photographed is nobody's
-    business, and an ICC profile has been applied. The note names, in this order, what was done: "first frame",
-    "8 bit from 16", "srgb from icc", "rgb from cmyk", "flattened on white", "resized 4032x3024 to 1440x1080"
-    (as stored), "upright", "padded 1080x608 to 1080x1081", "jpeg q92 from png".
+    business, and an ICC profile has been applied. The note names, in this order, what was done: "first
+    frame", "8 bit from 16", "flattened on white", "srgb from icc" or "rgb from cmyk", "resized 4032x3024 to
+    1440x1080" (as stored), "upright", "padded 1080x608 to 1080x1081", "jpeg q92 from png".
 
     Raises:
         Unfit: truncated, undecodable, too_many_pixels, unsupported_format, too_small, or too_large when no
@@ -145,9 +145,7 @@ def _resize(picture: Image.Image, target: tuple[int, int]) -> Image.Image:
     return picture.resize(target, Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 
-def _encode(
-    picture: Image.Image, orientation: int, goal: _Goal
-) -> tuple[bytes, int, tuple[int, int], str]:
+def _encode(picture: Image.Image, orientation: int, goal: _Goal) -> tuple[bytes, int, tuple[int, int], str]:
     """Encoded bytes, the quality used, the size in stored orientation, and how it was padded, if it was.
 
     Fewer pixels rather than less quality: a face needs few pixels, and the traces a detector looks for are

@@ -1,8 +1,8 @@
 """Segments: which part of a video is sent where not all of it may be.
 
-The middle, because people look into the camera there: at the start they are still holding up the phone, at the
-end they are putting it away. Where frames are copied rather than made again, a segment begins at a key frame,
-the one nearest to that.
+The middle, because people look into the camera there: at the start they are still holding up the phone, at
+the end they are putting it away. Where frames are copied rather than made again, a segment begins at a key
+frame, the one nearest to that.
 """
 
 from collections.abc import Sequence
@@ -54,16 +54,15 @@ def copied_segment(facts: VideoFacts, limits: ProviderLimits, max_bytes: int) ->
 
 def decoded_segment(facts: VideoFacts, limits: ProviderLimits) -> Segment:
     """The part to be decoded and made anew: about the middle, of the provider's best length."""
-    length_s = min(facts.spanned_s, limits.video_best_s[1])
-    if facts.spanned_s <= limits.video_max_s and length_s > 0.9 * facts.spanned_s:
-        length_s = min(facts.spanned_s, limits.video_max_s)
+    length_s = limits.video_best_s[1]
+    if facts.spanned_s <= length_s:
+        return Segment(0, len(facts.packets), 0.0, min(facts.duration_s, limits.video_max_s), is_whole=True)
     start_s = (facts.spanned_s - length_s) / 2
     first = 0
     for number, packet in enumerate(facts.packets):
         if packet.is_key and packet.start_s <= start_s:
             first = number
-    is_whole = length_s >= facts.spanned_s
-    return Segment(first, len(facts.packets), start_s, length_s, is_whole)
+    return Segment(first, len(facts.packets), start_s, length_s)
 
 
 def frames_shown(packets: Sequence[Packet], segment: Segment) -> int:

@@ -38,6 +38,7 @@ class VideoFacts:
     codec: str
     packets: Sequence[Packet]  # of the first video stream, those that carry data
     has_stamps: bool  # every packet says when it is shown
+    origin_s: float  # when the first frame is shown, by the container's own clock
 
     @property
     def spanned_s(self) -> float:
@@ -130,4 +131,6 @@ def _read(file: "InputContainer") -> VideoFacts:
     spanned_s = max(packet.end_s for packet in packets)
     claimed_s = (file.duration or 0) / 1_000_000  # FFmpeg's AV_TIME_BASE
     duration_s = max(claimed_s, spanned_s)
-    return VideoFacts(duration_s, first.width, first.height, coder.codec.name, packets, has_stamps)
+    return VideoFacts(
+        duration_s, first.width, first.height, coder.codec.name, packets, has_stamps, origin * tick_s
+    )

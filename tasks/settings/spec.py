@@ -141,6 +141,9 @@ class Source(_Section):
         return int(self.strata.removeprefix("prefix:")) if self.strata not in (None, "column") else None
 
 
+ImagePolicyName = Literal["untouched", "documented", "recommended"]
+
+
 class Tencent(_Section):
     """`[providers.tencent]`"""
 
@@ -149,6 +152,7 @@ class Tencent(_Section):
     region: str | None = None
     price_per_call: Price | None = None
     image_base64_bytes: Annotated[int, Field(ge=1, le=9_900_000)] | None = None
+    images: ImagePolicyName = "untouched"
 
 
 class Aliyun(_Section):
@@ -161,6 +165,7 @@ class Aliyun(_Section):
     )
     price_per_call: Price | None = None
     delivery: Literal["auto", "base64"] = "auto"
+    images: ImagePolicyName = "untouched"
 
 
 class Providers(_Section):

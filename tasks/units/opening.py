@@ -17,7 +17,7 @@ from tasks.buckets.bucket import Bucket, Location, parse_location
 from tasks.buckets.local import LocalBucket
 from tasks.buckets.oss import OssBucket
 from tasks.buckets.s3 import S3Bucket, new_session
-from tasks.media.limits import ALIYUN, TENCENT, ProviderLimits
+from tasks.media.limits import ALIYUN, TENCENT, ImagePolicy, ProviderLimits
 from tasks.providers.aliyun.client import AliyunDetector
 from tasks.providers.credentials import aliyun_keys, tencent_keys
 from tasks.providers.detector import Detector
@@ -146,14 +146,14 @@ def open_detector(provider: Provider, spec: Spec, session: aiohttp.ClientSession
 
 
 def limits_of(provider: Provider, spec: Spec) -> ProviderLimits:
-    """What the provider accepts, as documented and as the spec says."""
+    """What the provider accepts, as documented, and what of its documents the spec wants followed."""
     match spec.asked[provider]:
-        case Tencent(image_base64_bytes=int(size_bytes)):
-            return replace(TENCENT, image_base64_bytes=size_bytes)
-        case Tencent():
-            return TENCENT
-        case Aliyun():
-            return ALIYUN
+        case Tencent() as table:
+            size_bytes = table.image_base64_bytes or TENCENT.image_base64_bytes
+            limits = replace(TENCENT, image_base64_bytes=size_bytes)
+        case Aliyun() as table:
+            limits = ALIYUN
+    return replace(limits, image_policy=ImagePolicy(table.images))
 
 
 def versions() -> dict[str, str | int]:
