@@ -288,8 +288,11 @@ def lab() -> Image.Image:
 
 
 def turned(picture: Image.Image) -> Image.Image:
+    """A picture that an encoder of HEIF will have its container turn."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
     picture = picture.copy()
-    picture.getexif()[ORIENTATION] = 6
+    picture.info["exif"] = exif.tobytes()
     return picture
 
 
@@ -327,6 +330,8 @@ def clip(
             stream.options = {"deadline": "realtime", "cpu-used": "8"}
         if codec == "libx265":
             stream.options = {"preset": "ultrafast", "x265-params": "log-level=none:pools=none"}
+        if is_noise:
+            stream.options = {"qmin": "1", "qmax": "1"}
         if gop:
             stream.codec_context.gop_size = gop
         audio = file.add_stream("aac", rate=8000) if sound else None
@@ -415,7 +420,7 @@ def clips() -> dict[str, Callable[[], bytes]]:
     made["Video under 1 s/half.webm"] = lambda: clip("webm", "libvpx", seconds=0.5, rate=20)
     made["MP4 over 6 MB/noise.mp4"] = lambda: filled(clip(seconds=4, gop=10), 6_500_000)
     made["MP4 over 6 MB/mjpeg.mov"] = lambda: clip(
-        "mov", "mjpeg", size=(640, 480), seconds=2, rate=25, is_noise=True
+        "mov", "mjpeg", size=(640, 480), seconds=2, rate=12, is_noise=True
     )
     for name, form, codec in (
         ("AVI/mpeg4.avi", "avi", "mpeg4"),

@@ -26,6 +26,9 @@ _MOST_FRAMES_PER_S = 31  # phones record 30.02; from there on every second frame
 _CRFS = (20, 12)  # the second one where the first leaves less than the provider's least size
 _PRESET = "veryfast"  # a clip of 3 s takes half the time of `medium` and three quarters of its bytes
 _CLOCK = 90_000  # ticks a second
+_HD_SIDE = 720  # px
+_BT709, _UNSPECIFIED, _BT601 = 1, 2, 6  # as FFmpeg and ITU-T H.273 number matrices, primaries and curves
+_LIMITED = 1
 _COPIED_FROM_ANYWHERE = frozenset({"h264"})
 _COPIED_FROM_ISO = frozenset({"h264", "hevc", "mpeg4"})
 _TURNS = {90: "cclock", -90: "clock", 270: "clock", -270: "cclock"}
@@ -278,7 +281,7 @@ class _Maker:
                 format=frame.format,
                 time_base=Fraction(1, _CLOCK),
             ),
-            graph.add("scale", f"{width}:{height}:flags=bicubic"),
+            graph.add("scale", f"{width}:{height}:flags=bicubic:out_range=tv"),
             graph.add("format", "yuv420p"),
         ]
         if turn:
@@ -295,6 +298,7 @@ class _Maker:
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = Fraction(1, _CLOCK)
+        _set_colours(stream.codec_context, frame)
         stream.options = {
             "preset": _PRESET,
             "crf": str(self._crf),
@@ -314,6 +318,15 @@ class _Maker:
         short, long = sorted((width, height))
         scale = min(1.0, _SHORT_SIDE / short, (limits.video_long_side or long) / long)
         return max(2, int(width * scale) // 2 * 2), max(2, int(height * scale) // 2 * 2)
+
+
+def _set_colours(coder: Any, frame: "VideoFrame") -> None:
+    """What the source says of its colours, or what players take for granted of a picture of its size."""
+    presumed = _BT709 if min(frame.width, frame.height) >= _HD_SIDE else _BT601
+    coder.color_range = _LIMITED
+    for name in ("colorspace", "color_primaries", "color_trc"):
+        given = getattr(frame, name)
+        setattr(coder, name, presumed if given == _UNSPECIFIED else given)
 
 
 def _ordinal(number: int) -> str:

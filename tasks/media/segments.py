@@ -13,6 +13,7 @@ from tasks.media.videos import Packet, VideoFacts
 
 _MUXED_BYTES = 8_192  # what an MP4 adds, and …
 _MUXED_BYTES_EACH = 32  # … for each frame
+_ROUNDING_S = 1e-6  # of times that are ticks of a clock, as binary fractions
 _TRIED = 64  # key frames looked at, the nearest to the middle first
 
 
@@ -67,10 +68,9 @@ def decoded_segment(facts: VideoFacts, limits: ProviderLimits) -> Segment:
 
 def frames_shown(packets: Sequence[Packet], segment: Segment) -> int:
     """Frames of the segment that are shown."""
-    end_s = segment.start_s + segment.length_s + 1e-6
-    return sum(
-        segment.start_s - 1e-6 <= packet.start_s < end_s for packet in packets[segment.first : segment.last]
-    )
+    start_s = segment.start_s - _ROUNDING_S
+    end_s = segment.start_s + segment.length_s - _ROUNDING_S
+    return sum(start_s <= packet.start_s < end_s for packet in packets[segment.first : segment.last])
 
 
 def _run(packets: Sequence[Packet], first: int, longest_s: float, max_bytes: int) -> Segment:
@@ -82,7 +82,7 @@ def _run(packets: Sequence[Packet], first: int, longest_s: float, max_bytes: int
     last = first
     for packet in packets[first:]:
         size_bytes += packet.size_bytes + _MUXED_BYTES_EACH
-        if packet.end_s - start_s > longest_s or size_bytes > max_bytes:
+        if packet.end_s - start_s > longest_s + _ROUNDING_S or size_bytes > max_bytes:
             break
         end_s, last = max(end_s, packet.end_s), last + 1
     return Segment(first, last, start_s, end_s - start_s)
