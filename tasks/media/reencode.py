@@ -142,7 +142,8 @@ def _draft(image: Image.Image, target: tuple[int, int]) -> None:
 def _resize(picture: Image.Image, target: tuple[int, int]) -> Image.Image:
     if picture.size == target:
         return picture
-    return picture.resize(target, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    # Lanczos would take a tenth more of a picture's time for 0.1 dB
+    return picture.resize(target, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
 def _encode(picture: Image.Image, orientation: int, goal: _Goal) -> tuple[bytes, int, tuple[int, int], str]:
