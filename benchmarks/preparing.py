@@ -72,8 +72,8 @@ def measure(options: argparse.Namespace) -> None:
         [clip_row(*each, options.rounds) for each in videos()],
     )
     page.say(
-        "Plain: decode, scale to 480 lines, H.264 as the library does it by itself, of as many seconds as ours; "
-        "ffmpeg: the same by its command, wall time, one thread, where the command is installed."
+        "Plain: decode, scale to 480 lines, H.264 as the library does it by itself, of as many seconds as "
+        "ours; ffmpeg: the same by its command, wall time, one thread, where the command is installed."
     )
     if options.seconds:
         page.table(

@@ -491,10 +491,10 @@ def form_of(key: str) -> str:
 
 def said(preparation: str) -> str:
     """A preparation, or `unfit: reason`, without its numbers."""
-    text = re.sub(r"segment [\d.]+\+[\d.]+ of [\d.]+ s", "a segment", preparation)
+    text = re.sub(r"segment [\d.]+\+[\d.]+ of [\d.]+ s, at the [^,]+", "a segment", preparation)
     text = re.sub(r"resized \d+x\d+ to \d+x\d+", "resized", text)
     text = re.sub(r"padded \d+ to \d+ bytes", "padded", text)
-    return re.sub(r" from \w+( in \w+)?", "", text)
+    return re.sub(r"((?:jpeg q|h264 crf)\d+|copied \w+) from \w+(?: in \w+)?", r"\1", text)
 
 
 def table(results: Mapping[str, tuple[str, str]]) -> list[str]:
@@ -528,6 +528,6 @@ async def _results() -> dict[str, tuple[str, str]]:
 
 
 if __name__ == "__main__":
-    for key, (tencent, aliyun) in (found := asyncio.run(_results())).items():
-        print(f"{key}: {tencent} | {aliyun}", file=sys.stderr)
-    print("\n".join(table(found)))
+    found = asyncio.run(_results())
+    sys.stderr.write("".join(f"{key}: {' | '.join(said_of_both)}\n" for key, said_of_both in found.items()))
+    sys.stdout.write("\n".join(table(found)) + "\n")

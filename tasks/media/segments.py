@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.media.limits import ProviderLimits
-from tasks.media.videos import Packet, VideoFacts
+from tasks.media.videos import Footage, Packet
 
 _MUXED_BYTES = 8_192  # what an MP4 adds, and …
 _MUXED_BYTES_EACH = 32  # … for each frame
@@ -32,7 +32,7 @@ class Segment:
         return f"segment {self.start_s:.3f}+{self.length_s:.3f} of {of_s:.3f} s"
 
 
-def copied_segment(facts: VideoFacts, limits: ProviderLimits, max_bytes: int) -> Segment | None:
+def copied_segment(facts: Footage, limits: ProviderLimits, max_bytes: int) -> Segment | None:
     """The part that may be copied frame by frame: all of it, else one about the middle; None where none may.
 
     Both ends are free to choose, but for the start: it is a key frame.
@@ -53,7 +53,7 @@ def copied_segment(facts: VideoFacts, limits: ProviderLimits, max_bytes: int) ->
     return None
 
 
-def decoded_segment(facts: VideoFacts, limits: ProviderLimits) -> Segment:
+def decoded_segment(facts: Footage, limits: ProviderLimits) -> Segment:
     """The part to be decoded and made anew: about the middle, of the provider's best length."""
     length_s = limits.video_best_s[1]
     if facts.spanned_s <= length_s:

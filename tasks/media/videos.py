@@ -33,10 +33,17 @@ class VideoFacts:
     """What a decision needs to know of a video."""
 
     duration_s: float  # the longer of what the container claims and what its packets span
+    frames: int  # packets of the first video stream that carry data
     width: int  # px as coded; rotation is not applied
     height: int
     codec: str
-    packets: Sequence[Packet]  # of the first video stream, those that carry data
+
+
+@dataclass(frozen=True, slots=True)
+class Footage(VideoFacts):
+    """What a preparation needs to know besides."""
+
+    packets: Sequence[Packet]
     has_stamps: bool  # every packet says when it is shown
     origin_s: float  # when the first frame is shown, by the container's own clock
 
@@ -48,37 +55,42 @@ class VideoFacts:
     @property
     def frames_per_s(self) -> float:
         """The mean rate."""
-        return len(self.packets) / self.spanned_s if self.spanned_s else 0.0
+        return self.frames / self.spanned_s if self.spanned_s else 0.0
 
 
-def check_least(facts: VideoFacts, limits: ProviderLimits) -> None:
-    """Refuse what no preparation makes longer.
+def check_facts(facts: VideoFacts, limits: ProviderLimits) -> None:
+    """Refuse by duration, frames and frame size; rotation is either way round.
 
     Raises:
-        Unfit: video_too_short.
+        Unfit: video_too_short, which no preparation mends; video_too_long or video_resolution.
     """
     duration = f"{facts.duration_s:.3f} s"
     if facts.duration_s < limits.video_min_s:
         raise Unfit("video_too_short", f"{duration}; {limits.provider} asks for {limits.video_min_s:g} s")
-    if len(facts.packets) < limits.video_min_frames:
+    if facts.frames < limits.video_min_frames:
         raise Unfit(
             "video_too_short",
-            f"{len(facts.packets)} frames; {limits.provider} asks for {limits.video_min_frames}",
+            f"{facts.frames} frames; {limits.provider} asks for {limits.video_min_frames}",
+        )
+    if facts.duration_s > limits.video_max_s:
+        raise Unfit("video_too_long", f"{duration}; {limits.provider} takes {limits.video_max_s:g} s")
+    if not fits_in_pixels(facts, limits):
+        raise Unfit(
+            "video_resolution",
+            f"{facts.width}x{facts.height}; {limits.provider} takes "
+            f"{limits.video_long_side}x{limits.video_short_side}, either way round",
         )
 
 
-def fits(form: Format, facts: VideoFacts, limits: ProviderLimits) -> bool:
-    """Whether container, duration and frame size are within the limits; rotation is either way round."""
+def fits_in_pixels(facts: VideoFacts, limits: ProviderLimits) -> bool:
+    """Whether a frame is within the limits, whichever way it stands."""
     short, long = sorted((facts.width, facts.height))
-    return (
-        form in limits.video_formats
-        and facts.duration_s <= limits.video_max_s
-        and (limits.video_short_side is None or short <= limits.video_short_side)
-        and (limits.video_long_side is None or long <= limits.video_long_side)
+    return (limits.video_short_side is None or short <= limits.video_short_side) and (
+        limits.video_long_side is None or long <= limits.video_long_side
     )
 
 
-def probe(content: bytes, form: Format) -> VideoFacts:
+def probe(content: bytes, form: Format) -> Footage:
     """Read every packet of the first video stream and decode one frame.
 
     Packets are counted because containers lie: a file cut by an upload still claims its full length.
@@ -98,7 +110,7 @@ def probe(content: bytes, form: Format) -> VideoFacts:
         raise Unfit("undecodable", f"the video cannot be read ({type(error).__name__})") from None
 
 
-def _read(file: "InputContainer") -> VideoFacts:
+def _read(file: "InputContainer") -> Footage:
     if not file.streams.video:
         raise Unfit("undecodable", "the file holds no video stream")
     stream = file.streams.video[0]
@@ -130,7 +142,13 @@ def _read(file: "InputContainer") -> VideoFacts:
     )
     spanned_s = max(packet.end_s for packet in packets)
     claimed_s = (file.duration or 0) / 1_000_000  # FFmpeg's AV_TIME_BASE
-    duration_s = max(claimed_s, spanned_s)
-    return VideoFacts(
-        duration_s, first.width, first.height, coder.codec.name, packets, has_stamps, origin * tick_s
+    return Footage(
+        max(claimed_s, spanned_s),
+        len(packets),
+        first.width,
+        first.height,
+        coder.codec.name,
+        packets,
+        has_stamps,
+        origin * tick_s,
     )

@@ -22,7 +22,7 @@ from tasks.media.limits import ALIYUN, TENCENT, ImagePolicy, ProviderLimits
 from tasks.media.prepare import prepare
 from tasks.media.segments import copied_segment, decoded_segment, frames_shown
 from tasks.media.sniff import Format, sniff
-from tasks.media.videos import Packet, VideoFacts
+from tasks.media.videos import Footage, Packet
 from tasks.media.workers import MediaWorkers
 from tests import media_corpus
 
@@ -221,7 +221,7 @@ def test_whatever_a_parser_in_the_event_loop_is_given_it_answers(content: bytes)
 
 
 @st.composite
-def clocks(draw: st.DrawFn) -> VideoFacts:
+def clocks(draw: st.DrawFn) -> Footage:
     """Packets of any length in any order of showing, some of them key frames."""
     count = draw(st.integers(1, 60))
     packets, at_s = [], 0.0
@@ -232,13 +232,13 @@ def clocks(draw: st.DrawFn) -> VideoFacts:
         start_s = max(at_s - back_s, 0.0)
         packets.append(Packet(start_s, start_s + lasts_s, draw(st.integers(1, 9_000)), is_key))
         at_s += lasts_s
-    facts = VideoFacts(0.0, 480, 640, "h264", tuple(packets), True, 0.0)
+    facts = Footage(0.0, count, 480, 640, "h264", tuple(packets), True, 0.0)
     return replace(facts, duration_s=facts.spanned_s)
 
 
 @given(facts=clocks(), limits=LIMITS, max_bytes=st.integers(10_000, 400_000))
 def test_a_segment_is_within_the_length_and_the_bytes_it_may_have(
-    facts: VideoFacts, limits: ProviderLimits, max_bytes: int
+    facts: Footage, limits: ProviderLimits, max_bytes: int
 ) -> None:
     found = copied_segment(facts, limits, max_bytes)
     if found is not None:

@@ -17,7 +17,7 @@ from domain.objects import MediaKind
 from tasks.media.limits import ALIYUN, TENCENT, TENCENT_ENCRYPTED, ProviderLimits
 from tasks.media.prepare import prepare
 from tasks.media.segments import copied_segment, decoded_segment, frames_shown
-from tasks.media.videos import Packet, VideoFacts
+from tasks.media.videos import Footage, Packet
 from tasks.media.workers import MediaWorkers
 from tests import media_corpus
 
@@ -262,14 +262,14 @@ async def test_sound_stays_behind_where_a_clip_is_changed(workers: MediaWorkers)
 # --- which segment ---
 
 
-def facts(spanned_s: float, keys_s: float, rate: float = 10.0, size_bytes: int = 1000) -> VideoFacts:
+def facts(spanned_s: float, keys_s: float, rate: float = 10.0, size_bytes: int = 1000) -> Footage:
     """A clip with a key frame every so often, each frame of so many bytes."""
     each = max(round(keys_s * rate), 1)
     packets = tuple(
         Packet(number / rate, (number + 1) / rate, size_bytes, number % each == 0)
         for number in range(round(spanned_s * rate))
     )
-    return VideoFacts(spanned_s, 480, 640, "h264", packets, True, 0.0)
+    return Footage(spanned_s, len(packets), 480, 640, "h264", packets, True, 0.0)
 
 
 @pytest.mark.parametrize(
