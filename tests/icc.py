@@ -15,5 +15,4 @@ def swapped_profile() -> bytes:
         name = bytes(profile[at : at + 4])
         if name in (b"rXYZ", b"bXYZ"):
             profile[at : at + 4] = b"bXYZ" if name == b"rXYZ" else b"rXYZ"
-    # Its name would say sRGB still; UTF-16 in a v4 profile
-    return bytes(profile).replace("sRGB".encode("utf-16-be"), "test".encode("utf-16-be"))
+    return bytes(profile)  # its name says sRGB still

@@ -1,6 +1,7 @@
 """Colours: any mode Pillow opens as the RGB or grey that every JPEG decoder shows alike. For a worker."""
 
 import io
+import itertools
 
 from PIL import Image, ImageCms
 
@@ -9,6 +10,7 @@ from domain.errors import Unfit
 MAX_PROFILE_BYTES = 4 * 1024**2
 """Profiles of cameras and screens take 0.5 to 10 KB, those of printers up to 3 MB."""
 
+_ROUNDING = 3  # of 255: what profiles of the same colours, written by different hands, differ by
 _CLEAR = frozenset({"RGBA", "RGBa", "LA", "La", "PA"})
 _PROFILED = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK"}  # a mode and the colour space its profile must name
 
@@ -63,17 +65,33 @@ def _narrowed(image: Image.Image) -> Image.Image:
 
 
 def _managed(image: Image.Image, profile: bytes) -> Image.Image | None:
-    """The picture in sRGB; None where its profile says nothing new or cannot be used."""
+    """The picture in sRGB; None where its profile changes nothing or cannot be used.
+
+    A profile is judged by what it does to some colours, not by its name, which anybody can give it.
+    """
     space = profile[16:20].decode("latin-1")
     if len(profile) > MAX_PROFILE_BYTES or space != _PROFILED.get(image.mode):
         return None
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "srgb" in ImageCms.getProfileDescription(source).lower().replace(" ", ""):
+        source, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+        transform = ImageCms.buildTransform(source, srgb, image.mode, "RGB")
+        if image.mode == "RGB" and _is_as_good_as_none(transform):
             return None
-        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
+        return ImageCms.applyTransform(image, transform)
+    except MemoryError:
+        raise
+    except Exception:  # Little CMS and Pillow raise nearly anything of foreign profiles
         return None
+
+
+def _is_as_good_as_none(transform: ImageCms.ImageCmsTransform) -> bool:
+    """Whether some colours from all over the cube stay what they are, but for rounding."""
+    levels = (0, 32, 64, 128, 192, 255)
+    before = bytes(level for colour in itertools.product(levels, repeat=3) for level in colour)
+    sample = Image.frombytes("RGB", (len(before) // 3, 1), before)
+    changed = ImageCms.applyTransform(sample, transform)
+    assert changed is not None  # noqa: S101 - only in place does it return nothing
+    return max(abs(a - b) for a, b in zip(before, changed.tobytes(), strict=True)) <= _ROUNDING
 
 
 def _from_lab(image: Image.Image) -> Image.Image:

@@ -11,12 +11,12 @@ def check_least_size(width: int, height: int, limits: ProviderLimits) -> None:
     """Refuse what is below the provider's least size: nothing is upscaled.
 
     Raises:
-        Unfit: `too_small`.
+        Unfit: `image_too_small`.
     """
     least = limits.image_least_side
     if min(width, height) < least:
         sentence = f"{width}x{height}; {limits.provider} asks for a face of {least}x{least}"
-        raise Unfit("too_small", sentence)
+        raise Unfit("image_too_small", sentence)
 
 
 def is_acceptable(form: Format, header: ImageHeader, size_bytes: int, limits: ProviderLimits) -> bool:

@@ -28,7 +28,7 @@ async def prepare(content: bytes, limits: ProviderLimits, workers: MediaWorkers)
             truncated, undecodable                   the file is damaged
             too_many_pixels, out_of_memory, too_slow, crashed_decoder
                                                      decoding it is not safe
-            too_small                                below the provider's least size; nothing is upscaled
+            image_too_small                          below the provider's least size; nothing is upscaled
             too_large                                nothing that can be made of it is small enough
             video_too_short                          too short, or too few frames, for the provider
     """

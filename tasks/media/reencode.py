@@ -58,8 +58,8 @@ def reencode(content: bytes, form: Format, limits: ProviderLimits) -> tuple[byte
     1440x1080" (as stored), "upright", "padded 1080x608 to 1080x1081", "jpeg q92 from png".
 
     Raises:
-        Unfit: truncated, undecodable, too_many_pixels, unsupported_format, too_small, or too_large when no
-            quality fits.
+        Unfit: truncated, undecodable, too_many_pixels, unsupported_format, image_too_small, or too_large
+            when no quality fits.
     """
     image = open_picture(content, form)
     stored = image.size

@@ -14,6 +14,7 @@ from tasks.media.videos import Footage, Packet
 _MUXED_BYTES = 8_192  # what an MP4 adds, and …
 _MUXED_BYTES_EACH = 32  # … for each frame
 _ROUNDING_S = 1e-6  # of times that are ticks of a clock, as binary fractions
+_MOST_LEAD_S = 10.0  # decoded before a segment and thrown away, at most: 10 s of 1080p take a second
 _TRIED = 64  # key frames looked at, the nearest to the middle first
 
 
@@ -54,15 +55,23 @@ def copied_segment(facts: Footage, limits: ProviderLimits, max_bytes: int) -> Se
 
 
 def decoded_segment(facts: Footage, limits: ProviderLimits) -> Segment:
-    """The part to be decoded and made anew: about the middle, of the provider's best length."""
+    """The part to be decoded and made anew: about the middle, of the provider's best length.
+
+    Decoding begins at a key frame; where the one before the middle is far from it, the part begins at the
+    key frame nearest to the middle instead, so that a long video takes no longer than a short one.
+    """
     length_s = limits.video_best_s[1]
     if facts.spanned_s <= length_s:
         return Segment(0, len(facts.packets), 0.0, min(facts.duration_s, limits.video_max_s), is_whole=True)
-    start_s = (facts.spanned_s - length_s) / 2
-    first = 0
-    for number, packet in enumerate(facts.packets):
-        if packet.is_key and packet.start_s <= start_s:
-            first = number
+    latest_s = facts.spanned_s - length_s
+    start_s = latest_s / 2
+    keys = [number for number, packet in enumerate(facts.packets) if packet.is_key] or [0]
+    before = [number for number in keys if facts.packets[number].start_s <= start_s + _ROUNDING_S]
+    first = before[-1] if before else keys[0]
+    if not -_ROUNDING_S <= start_s - facts.packets[first].start_s <= _MOST_LEAD_S:
+        possible = [number for number in keys if facts.packets[number].start_s <= latest_s] or keys[:1]
+        first = min(possible, key=lambda number: abs(facts.packets[number].start_s - start_s))
+        start_s = min(facts.packets[first].start_s, latest_s)
     return Segment(first, len(facts.packets), start_s, length_s)
 
 

@@ -17,7 +17,7 @@ from tests.flows.in_process import sweep, write_spec
 DOCUMENT = Path(__file__).parents[2] / "docs" / "media.md"
 REASONS = {
     *("empty", "not_media", "unsupported_format", "truncated", "undecodable", "too_many_pixels"),
-    *("too_small", "video_too_short"),
+    *("image_too_small", "video_too_short"),
 }
 SEGMENT = re.compile(r"segment (\d+\.\d{3})\+(\d+\.\d{3}) of (\d+\.\d{3}) s")
 

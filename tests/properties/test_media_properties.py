@@ -60,7 +60,7 @@ SEEDS = [
 ]
 REASONS = {
     "empty", "not_media", "unsupported_format", "truncated", "undecodable", "too_many_pixels",
-    "out_of_memory", "too_slow", "crashed_decoder", "too_large", "too_small", "video_too_short",
+    "out_of_memory", "too_slow", "crashed_decoder", "too_large", "image_too_small", "video_too_short",
     "too_many_frames",
 }  # fmt: skip
 LIMITS = st.sampled_from(

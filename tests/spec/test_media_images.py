@@ -316,7 +316,7 @@ async def test_what_is_below_the_least_size_is_unfit_and_never_enlarged(
     size: tuple[int, int], workers: MediaWorkers
 ) -> None:
     for form in ("JPEG", "PNG", "WEBP"):
-        assert await reason(saved(quarters(size), form), TENCENT, workers) == "too_small"
+        assert await reason(saved(quarters(size), form), TENCENT, workers) == "image_too_small"
     assert opened(await prepare(saved(quarters(size), "PNG"), ALIYUN, workers)).size == size
 
 

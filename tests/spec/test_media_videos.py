@@ -307,6 +307,16 @@ def test_a_made_segment_lies_about_the_middle_whatever_the_key_frames() -> None:
     assert frames_shown(long.packets, found) == 50
 
 
+@pytest.mark.parametrize(
+    ("keys_s", "start_s"),
+    [(15.0, 97.5), (80.0, 80.0), (1000.0, 0.0)],  # (200 - 5) / 2 = 97.5
+)
+def test_no_more_than_ten_seconds_are_decoded_to_be_thrown_away(keys_s: float, start_s: float) -> None:
+    found = decoded_segment(long := facts(200.0, keys_s), TENCENT)
+    assert found.start_s == start_s
+    assert found.start_s - long.packets[found.first].start_s <= 10.0
+
+
 # --- damaged ---
 
 
