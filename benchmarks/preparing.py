@@ -203,8 +203,7 @@ def clip_row(name: str, content: bytes, is_aliyun: bool, rounds: int) -> list[st
     def ours() -> None:
         nonlocal steps
         made = clips.fit(content, form, limits)
-        assert made is not None
-        steps = made[1]
+        ((_, steps),) = made
 
     mine, theirs = alternately((ours, lambda: plain_clip(content, length_s)), min(rounds, 3))
     times = statistics.median(theirs) / statistics.median(mine)

@@ -9,7 +9,7 @@ import io
 from domain.errors import Unfit
 from tasks.media.containers import demuxer, is_iso, padded
 from tasks.media.limits import ProviderLimits
-from tasks.media.segments import Segment, copied_segment, decoded_segment, frames_shown
+from tasks.media.segments import Segment, copied_segment, decoded_segment, frames_shown, middles
 from tasks.media.sniff import Format
 from tasks.media.transcode import Transcoder, Video
 from tasks.media.videos import Footage, check_facts, fits_in_pixels, probe
@@ -19,13 +19,14 @@ _COPIED_FROM_ANYWHERE = frozenset({"h264"})
 _COPIED_FROM_ISO = frozenset({"h264", "hevc", "mpeg4"})
 
 
-def fit(content: bytes, form: Format, limits: ProviderLimits) -> tuple[bytes, str] | None:
-    """The video within `limits` and what was done to it; None where the provider takes it as it is.
+def fit(content: bytes, form: Format, limits: ProviderLimits) -> list[tuple[bytes, str]]:
+    """The video within `limits` and what was done to it; nothing where the provider takes it as it is.
 
-    The note names, in this order, what was done: "segment 14.100+2.900 of 31.200 s" (start and length), "at
-    the middle" or "at the key frame nearest to the middle", "every 2nd frame", "resized 1080x1920 to 480x854"
-    (as stored), "upright", "copied h264 from mkv" or "h264 crf20 from vp8 in webm", "padded 20480 to 102401
-    bytes". Sound and metadata stay behind where anything but padding is done.
+    Of a video that has to be cut there are as many segments as `limits` wants, in the order of time. A note
+    names, in this order, what was done: "segment 14.100+2.900 of 31.200 s" (start and length), "at the
+    middle" or "at the key frame nearest to the middle" (of several: "of stretch 2 of 3"), "every 2nd frame",
+    "resized 1080x1920 to 480x852" (as stored), "upright", "copied h264 from mkv" or "h264 crf20 from vp8 in
+    webm", "padded 20480 to 102401 bytes". Sound and metadata stay behind but where it is only padded.
 
     Raises:
         Unfit: video_too_short, too_large, undecodable, too_many_frames or too_many_pixels.
@@ -33,11 +34,19 @@ def fit(content: bytes, form: Format, limits: ProviderLimits) -> tuple[bytes, st
     facts = probe(content, form)
     if _is_taken(form, facts, limits) and len(content) <= limits.max_video_bytes:
         if len(content) >= limits.video_min_bytes:
-            return None
+            return []
         if filled := _filled(content, limits):
-            return filled
-    video = Video(content, form, facts, limits)
-    return _copied(video) or _made(video)
+            return [filled]
+    wanted = middles(facts, limits)
+    made: dict[bytes, str] = {}
+    for number, middle in enumerate(wanted, start=1):
+        of_several = f" of stretch {number} of {len(wanted)}" if len(wanted) > 1 else ""
+        video = Video(content, form, facts, limits, middle, f"the middle{of_several}")
+        sent, note = _copied(video) or _made(video)
+        made.setdefault(sent, note)  # two stretches may have one key frame
+        if "segment" not in note:
+            break
+    return list(made.items())
 
 
 def _is_taken(form: Format, facts: Footage, limits: ProviderLimits) -> bool:
@@ -87,7 +96,7 @@ def _copied(video: Video) -> tuple[bytes, str] | None:
     known = _COPIED_FROM_ISO if is_iso(video.form) else _COPIED_FROM_ANYWHERE
     if facts.codec not in known or not facts.has_stamps or not fits_in_pixels(facts, limits):
         return None
-    segment = copied_segment(facts, limits, limits.max_video_bytes)
+    segment = copied_segment(facts, limits, limits.max_video_bytes, video.middle)
     if segment is None or frames_shown(facts.packets, segment) < limits.video_min_frames:
         return None
     try:
@@ -96,7 +105,7 @@ def _copied(video: Video) -> tuple[bytes, str] | None:
         raise
     except Exception:  # what cannot be copied may still be decoded
         return None
-    steps = _place(segment, facts, "at the key frame nearest to the middle")
+    steps = _place(segment, facts, f"at the key frame nearest to {video.place}")
     return _finished(content, [*steps, f"copied {facts.codec} from {video.form}"], limits)
 
 
@@ -142,7 +151,7 @@ def _made(video: Video) -> tuple[bytes, str]:
         Unfit: video_too_short, too_large or undecodable.
     """
     facts, limits = video.facts, video.limits
-    segment = decoded_segment(facts, limits)
+    segment = decoded_segment(facts, limits, video.middle)
     if frames_shown(facts.packets, segment) < limits.video_min_frames:
         raise Unfit(
             "video_too_short",
@@ -160,7 +169,7 @@ def _made(video: Video) -> tuple[bytes, str]:
         raise Unfit("undecodable", f"the video cannot be decoded ({type(error).__name__})") from None
     if len(content) > limits.max_video_bytes:
         raise Unfit("too_large", f"{segment.length_s:.1f} s of it still take {len(content)} bytes")
-    steps = [*_place(segment, facts, "at the middle"), *steps]
+    steps = [*_place(segment, facts, f"at {video.place}"), *steps]
     finished = _finished(content, steps, limits)
     if finished is None:
         raise Unfit("undecodable", f"less than {limits.provider} asks for can be decoded of it")

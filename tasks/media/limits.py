@@ -59,6 +59,7 @@ class ProviderLimits:
     video_best_s: tuple[float, float]  # lengths aimed at, from and to, where a clip has to be cut
     request_bytes: int | None  # of the whole request; None: no bound is documented
     image_policy: ImagePolicy = ImagePolicy.UNTOUCHED
+    video_segments: int = 1  # of a video that has to be cut, at most
 
     @property
     def max_image_bytes(self) -> int:

@@ -1,6 +1,8 @@
 """Preparing: an object's bytes in, bytes one provider accepts out."""
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import replace
 
 from domain.media import PreparedMedia
 from domain.objects import MediaKind
@@ -15,12 +17,19 @@ UNTOUCHED = "untouched"
 _HEADER_READERS = {Format.JPEG: read_jpeg_header, Format.PNG: read_png_header}
 
 
-async def prepare(content: bytes, limits: ProviderLimits, workers: MediaWorkers) -> PreparedMedia:
+async def prepare(
+    content: bytes,
+    limits: ProviderLimits,
+    workers: MediaWorkers,
+    goes_to_worker: Callable[[], None] = lambda: None,
+) -> PreparedMedia:
     """Bytes the provider accepts: the object's own wherever possible, else changed as little as fits.
 
     An ordinary JPEG or PNG within the limits is judged by its header here and goes out untouched, without a
     pixel decoded; anything that has to be decoded is decoded by `workers`. Images outside the limits become
-    JPEG (`reencode`), videos outside them an MP4 of as much as fits (`clips`).
+    JPEG (`reencode`), videos outside them an MP4 of as much as fits (`clips`), or several of them.
+
+    `goes_to_worker` is told when it does not end at once, so that nobody waits behind it.
 
     Raises:
         Unfit: with one of the reasons
@@ -35,14 +44,20 @@ async def prepare(content: bytes, limits: ProviderLimits, workers: MediaWorkers)
     form = sniff(content)
     if form.kind is MediaKind.VIDEO:
         containers.check(content, form)
-        return _prepared(content, MediaKind.VIDEO, await workers.run(clips.fit, content, form, limits))
-    if await _is_image_acceptable(content, form, limits, workers):
+        goes_to_worker()
+        return _prepared(content, MediaKind.VIDEO, *await workers.run(clips.fit, content, form, limits))
+    if await _is_image_acceptable(content, form, limits, workers, goes_to_worker):
         return _untouched(content, MediaKind.IMAGE)
+    goes_to_worker()
     return _prepared(content, MediaKind.IMAGE, await workers.run(reencode.reencode, content, form, limits))
 
 
 async def _is_image_acceptable(
-    content: bytes, form: Format, limits: ProviderLimits, workers: MediaWorkers
+    content: bytes,
+    form: Format,
+    limits: ProviderLimits,
+    workers: MediaWorkers,
+    goes_to_worker: Callable[[], None],
 ) -> bool:
     """Whether the image may go as it is.
 
@@ -53,6 +68,7 @@ async def _is_image_acceptable(
         return False
     header = _read_header(content, form)
     if header is None or not header.is_complete:
+        goes_to_worker()
         header = await workers.run(images.verify, content, form)
     pictures.check_pixels(form, header.width, header.height)
     images.check_least_size(header.width, header.height, limits)
@@ -64,12 +80,15 @@ def _read_header(content: bytes, form: Format) -> ImageHeader | None:
     return reader(content) if reader else None
 
 
-def _prepared(content: bytes, kind: MediaKind, made: tuple[bytes, str] | None) -> PreparedMedia:
-    """The media that a worker made; None: the object is sent as it is."""
-    if made is None:
+def _prepared(content: bytes, kind: MediaKind, *made: tuple[bytes, str]) -> PreparedMedia:
+    """The media that a worker made, the first with all others behind it; none: the object as it is."""
+    if not made:
         return _untouched(content, kind)
-    sent, preparation = made
-    return PreparedMedia(sent, kind, _sha256(content), _sha256(sent), preparation)
+    digest = _sha256(content)
+    first, *further = (
+        PreparedMedia(sent, kind, digest, _sha256(sent), preparation) for sent, preparation in made
+    )
+    return replace(first, further=tuple(further))
 
 
 def _untouched(content: bytes, kind: MediaKind) -> PreparedMedia:

@@ -33,8 +33,19 @@ class Segment:
         return f"segment {self.start_s:.3f}+{self.length_s:.3f} of {of_s:.3f} s"
 
 
-def copied_segment(facts: Footage, limits: ProviderLimits, max_bytes: int) -> Segment | None:
-    """The part that may be copied frame by frame: all of it, else one about the middle; None where none may.
+def middles(facts: Footage, limits: ProviderLimits) -> list[float]:
+    """About which shares of the video's length to cut: the middles of as many equal stretches as are wanted.
+
+    No more than fit without overlapping.
+    """
+    count = max(1, min(limits.video_segments, int(facts.spanned_s / limits.video_best_s[1])))
+    return [(number + 0.5) / count for number in range(count)]
+
+
+def copied_segment(
+    facts: Footage, limits: ProviderLimits, max_bytes: int, middle: float = 0.5
+) -> Segment | None:
+    """The part that may be copied frame by frame: all of it, else one about `middle`; None where none may.
 
     Both ends are free to choose, but for the start: it is a key frame.
     """
@@ -46,16 +57,20 @@ def copied_segment(facts: Footage, limits: ProviderLimits, max_bytes: int) -> Se
         return Segment(whole.first, whole.last, whole.start_s, whole.length_s, is_whole=True)
     shortest_s, longest_s = limits.video_best_s
     shortest_s = max(limits.video_min_s, min(shortest_s, 0.9 * facts.spanned_s))
-    middle_s = max(facts.spanned_s - longest_s, 0) / 2
-    for number in sorted(keys, key=lambda key: abs(facts.packets[key].start_s - middle_s))[:_TRIED]:
+    wanted_s = _start_s(facts, longest_s, middle)
+    for number in sorted(keys, key=lambda key: abs(facts.packets[key].start_s - wanted_s))[:_TRIED]:
         found = _run(facts.packets, number, longest_s, max_bytes)
         if found.length_s >= shortest_s and frames_shown(facts.packets, found) >= limits.video_min_frames:
             return found
     return None
 
 
-def decoded_segment(facts: Footage, limits: ProviderLimits) -> Segment:
-    """The part to be decoded and made anew: about the middle, of the provider's best length.
+def _start_s(facts: Footage, length_s: float, middle: float) -> float:
+    return min(max(facts.spanned_s * middle - length_s / 2, 0.0), max(facts.spanned_s - length_s, 0.0))
+
+
+def decoded_segment(facts: Footage, limits: ProviderLimits, middle: float = 0.5) -> Segment:
+    """The part to be decoded and made anew: about `middle`, of the provider's best length.
 
     Decoding begins at a key frame; where the one before the middle is far from it, the part begins at the
     key frame nearest to the middle instead, so that a long video takes no longer than a short one.
@@ -64,7 +79,7 @@ def decoded_segment(facts: Footage, limits: ProviderLimits) -> Segment:
     if facts.spanned_s <= length_s:
         return Segment(0, len(facts.packets), 0.0, min(facts.duration_s, limits.video_max_s), is_whole=True)
     latest_s = facts.spanned_s - length_s
-    start_s = latest_s / 2
+    start_s = _start_s(facts, length_s, middle)
     keys = [number for number, packet in enumerate(facts.packets) if packet.is_key] or [0]
     before = [number for number in keys if facts.packets[number].start_s <= start_s + _ROUNDING_S]
     first = before[-1] if before else keys[0]

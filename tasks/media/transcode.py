@@ -37,6 +37,8 @@ class Video:
     form: Format
     facts: Footage
     limits: ProviderLimits
+    middle: float  # about which share of its length it is cut
+    place: str  # the same in words
 
 
 class Transcoder:

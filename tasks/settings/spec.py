@@ -141,6 +141,7 @@ class Source(_Section):
         return int(self.strata.removeprefix("prefix:")) if self.strata not in (None, "column") else None
 
 
+VideoSegments = Annotated[int, Field(ge=1, le=10, strict=True)]
 ImagePolicyName = Literal["untouched", "documented", "recommended"]
 
 
@@ -153,6 +154,7 @@ class Tencent(_Section):
     price_per_call: Price | None = None
     image_base64_bytes: Annotated[int, Field(ge=1, le=9_900_000)] | None = None
     images: ImagePolicyName = "untouched"
+    video_segments: VideoSegments = 1
 
 
 class Aliyun(_Section):
@@ -166,6 +168,7 @@ class Aliyun(_Section):
     price_per_call: Price | None = None
     delivery: Literal["auto", "base64"] = "auto"
     images: ImagePolicyName = "untouched"
+    video_segments: VideoSegments = 1
 
 
 class Providers(_Section):

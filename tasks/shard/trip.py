@@ -4,8 +4,21 @@ import asyncio
 import contextlib
 import hashlib
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 
-from domain.errors import FacesweepError, ProviderError, Refused, StoreDenied, Unavailable, Unfit, Unreadable
+from domain.errors import (
+    BudgetSpent,
+    Denied,
+    FacesweepError,
+    ProviderError,
+    Refused,
+    Stopped,
+    StoreDenied,
+    Unavailable,
+    Unfit,
+    Unreadable,
+)
 from domain.questions import Question
 from domain.verdicts import Answer, Outcome, Verdict
 from tasks.buckets.refusals import WHOLE_BUCKET_CODES
@@ -57,9 +70,11 @@ async def _verdict(line: Line, question: Question, slot: Slot, *, was_in_doubt: 
                 return row.repeated(line, question, original)
             if line.earlier is not None and (known := await line.earlier.answer_to(content)) is not None:
                 return row.repeated(line, question, known)
-            media = await prepare(content, line.limits, line.workers)
-            request = line.detector.compose(media)
-            sent = row.Sent.of(media)
+            # Who is being decoded holds no place among those who make ready: untouched media pass by
+            media = await prepare(content, line.limits, line.workers, slot.release)
+            parts_sent = [
+                (row.Sent.of(each), line.detector.compose(each)) for each in (media, *media.further)
+            ]
         except Unreadable as error:
             if error.code in WHOLE_BUCKET_CODES:
                 sentence = f"bucket {question.object.bucket} can no longer be read ({error.code})"
@@ -68,7 +83,36 @@ async def _verdict(line: Line, question: Question, slot: Slot, *, was_in_doubt: 
         except Unfit as error:
             return row.unfit(line, question, error, content)
         del content, media  # while it waits and travels, the request's body is all that is held
-        return await _ask(line, question, sent, request, slot, was_in_doubt=was_in_doubt)
+        return await _ask_about_each(line, question, parts_sent, slot, was_in_doubt=was_in_doubt)
+
+
+async def _ask_about_each(
+    line: Line,
+    question: Question,
+    parts_sent: Sequence[tuple[row.Sent, ComposedRequest]],
+    slot: Slot,
+    *,
+    was_in_doubt: bool,
+) -> Verdict:
+    """The worst of what the provider says of each segment, a call after the other.
+
+    Where the run ends in between, what is answered makes the row: it has been paid for.
+    """
+    tries = Tries()
+    verdicts: list[Verdict] = []
+    for sent, request in parts_sent:
+        try:
+            found = await _ask(
+                line, question, sent, request, slot, tries, len(verdicts), was_in_doubt=was_in_doubt
+            )
+        except (Denied, Stopped, BudgetSpent):
+            if not any(each.outcome == Outcome.SCORED for each in verdicts):
+                raise
+            break
+        if found.reused_from is not None:  # another question has asked about the same bytes
+            return found
+        verdicts.append(found)
+    return row.worst_of(line, verdicts, len(parts_sent), tries)
 
 
 def _is_same(content: bytes, original: Verdict) -> bool:
@@ -86,10 +130,13 @@ async def _ask(
     sent: row.Sent,
     request: ComposedRequest,
     slot: Slot,
+    tries: Tries,
+    settled: int,
     *,
     was_in_doubt: bool,
 ) -> Verdict:
-    tries = Tries()
+    """One of a question's media; `tries` counts all of its calls, `settled` of its media are settled."""
+    policy = replace(line.policy, attempts=line.policy.attempts + tries.attempts)
 
     async def announce(call_number: int) -> str:
         """Make the coming call durable, unless the same bytes are being asked about already."""
@@ -116,7 +163,7 @@ async def _ask(
 
     while True:
         try:
-            end = await settle(line.lane, line.policy, announce, ask, tries)
+            end = await settle(line.lane, policy, announce, ask, tries)
         except _AskedBy as copy:
             if await line.journal.end_of(copy.owner):
                 original = await parts.answer_of(line.journal, line.home, copy.owner)
@@ -127,7 +174,7 @@ async def _ask(
             with contextlib.suppress(JournalFailed):
                 await line.journal.release(
                     question.question_id,
-                    in_doubt=bool(tries.in_doubt or was_in_doubt or not is_foreseen),
+                    in_doubt=bool(tries.in_doubt or was_in_doubt or settled or not is_foreseen),
                     never_left=tries.announced - tries.left,
                 )
             raise

@@ -153,7 +153,8 @@ def limits_of(provider: Provider, spec: Spec) -> ProviderLimits:
             limits = replace(TENCENT, image_base64_bytes=size_bytes)
         case Aliyun() as table:
             limits = ALIYUN
-    return replace(limits, image_policy=ImagePolicy(table.images))
+    policy = ImagePolicy(table.images)
+    return replace(limits, image_policy=policy, video_segments=table.video_segments)
 
 
 def versions() -> dict[str, str | int]:

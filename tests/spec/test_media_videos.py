@@ -16,7 +16,7 @@ from domain.media import PreparedMedia
 from domain.objects import MediaKind
 from tasks.media.limits import ALIYUN, TENCENT, TENCENT_ENCRYPTED, ProviderLimits
 from tasks.media.prepare import prepare
-from tasks.media.segments import copied_segment, decoded_segment, frames_shown
+from tasks.media.segments import copied_segment, decoded_segment, frames_shown, middles
 from tasks.media.videos import Footage, Packet
 from tasks.media.workers import MediaWorkers
 from tests import media_corpus
@@ -315,6 +315,32 @@ def test_no_more_than_ten_seconds_are_decoded_to_be_thrown_away(keys_s: float, s
     found = decoded_segment(long := facts(200.0, keys_s), TENCENT)
     assert found.start_s == start_s
     assert found.start_s - long.packets[found.first].start_s <= 10.0
+
+
+@pytest.mark.parametrize(
+    ("spanned_s", "wanted", "starts_s"),
+    [(30.0, 3, [2.5, 12.5, 22.5]), (30.0, 1, [12.5]), (12.0, 3, [0.5, 6.5]), (4.0, 3, [0.0])],
+)
+def test_several_segments_lie_about_the_middles_of_equal_stretches_and_do_not_overlap(
+    spanned_s: float, wanted: int, starts_s: list[float]
+) -> None:
+    limits = replace(TENCENT, video_segments=wanted)
+    long = facts(spanned_s, 1.0)
+    found = [decoded_segment(long, limits, middle) for middle in middles(long, limits)]
+    assert [segment.start_s for segment in found] == starts_s
+    copied = [
+        copied_segment(facts(1.5 * spanned_s + 20, 1.0), limits, 10**9, middle) for middle in (0.2, 0.8)
+    ]
+    assert copied[0] is not None
+    assert copied[1] is not None
+    assert copied[0].start_s < copied[1].start_s
+
+
+async def test_two_stretches_with_one_key_frame_are_asked_about_once(workers: MediaWorkers) -> None:
+    content = media_corpus.clip(seconds=30, gop=900)
+    media = await prepare(content, replace(TENCENT, video_segments=3), workers)
+    assert "of stretch 1 of 3" in media.preparation
+    assert media.further == ()
 
 
 # --- damaged ---
