@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import random
 import re
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -684,6 +685,30 @@ async def test_an_empty_shard_is_over_at_once(tmp_path: Path, emulators: Running
     async with a_line(tmp_path, emulators) as line:
         await stream(line, iter([]))
     assert emulators.calls("tencent") == []
+
+
+@pytest.mark.anyio
+async def test_untouched_media_pass_those_that_wait_to_be_decoded(
+    tmp_path: Path, emulators: RunningEmulators
+) -> None:
+    """Three bitmaps, two places for those who make ready, and one child, which is busy for an hour."""
+    questions = put(
+        tmp_path / "source",
+        **{f"slow{number}": image(kind="BMP", grey=number) for number in range(3)},
+        **{f"quick{number}": image(grey=100 + number) for number in range(2)},
+    )
+    settled: asyncio.Queue[Verdict] = asyncio.Queue()
+    async with (
+        MediaWorkers(processes=1) as workers,
+        a_line(tmp_path, emulators, workers=workers, recorded=settled.put_nowait) as line,
+    ):
+        line.ready = asyncio.Semaphore(2)
+        busy = asyncio.create_task(workers.run(time.sleep, 3600))
+        shard = asyncio.create_task(stream(line, iter([questions])))
+        assert {(await settled.get()).key for _ in range(2)} == {"quick0.jpg", "quick1.jpg"}
+        busy.cancel()
+        await shard
+        assert {row.outcome for row in (await rows(line, questions)).values()} == {"scored"}
 
 
 # --- several segments of one video ---
