@@ -7,6 +7,7 @@ planning    a plan of ten million objects against ten million verdicts, and pand
 listings    listing a bucket with one lister and with eight
 inventories ten million rows of an inventory
 reuse       what it costs to find earlier answers among ten million
+preparing   what an image or a clip costs to prepare, and a lane at 200/s with mixed media
 compaction  merging ten million verdicts, and queries before and after; only by its name
 
 Each prints a table and writes it to `results/<name>.md` with date, machine and command. The providers are

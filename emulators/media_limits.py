@@ -16,6 +16,7 @@ import av
 import PIL.Image
 
 MB = 10**6
+_ORIENTATION = 0x0112  # the EXIF tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,13 @@ class ImageFacts:
     format: str  # Pillow's name: JPEG, PNG, …
     width: int  # pixels
     height: int
+    is_turned: bool = False  # EXIF swaps width and height
+
+    @property
+    def readings(self) -> tuple[tuple[int, int], ...]:
+        """Width and height as stored, and as EXIF has the picture stand."""
+        stored = (self.width, self.height)
+        return (stored, stored[::-1]) if self.is_turned else (stored,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +39,14 @@ class VideoFacts:
     brand: str  # major brand of an mp4 or mov, e.g. "isom", "qt  "
     width: int
     height: int
-    duration_s: float
+    shortest_s: float  # of what the video stream and the container say of the duration, the less
+    longest_s: float  # and the more
     frames: int
+
+    @property
+    def is_mp4_or_mov(self) -> bool:
+        """One demuxer reads the whole family; 3GP and sound alone (M4A) are other formats."""
+        return bool(self.formats & {"mp4", "mov"}) and not self.brand.startswith(("3g", "M4A", "M4B"))
 
 
 class Undecodable(ValueError):
@@ -45,21 +59,38 @@ def read_image(media: bytes) -> ImageFacts:
         with warnings.catch_warnings():
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
             with PIL.Image.open(io.BytesIO(media)) as image:
-                facts = ImageFacts(image.format or "", image.width, image.height)
+                turned = image.format != "PNG" and image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+                facts = ImageFacts(image.format or "", image.width, image.height, turned)
                 if facts.format == "PNG":
                     image.verify()
     except Exception as error:  # Pillow raises nearly anything on broken files
         raise Undecodable(type(error).__name__) from None
-    # Writers may pad after the end-of-image marker, so it is looked for in the last 4 KB.
-    if facts.format in ("JPEG", "MPO") and b"\xff\xd9" not in media[-4096:]:
+    if facts.format in ("JPEG", "MPO") and not has_end_of_image(media):
         raise Undecodable("no end of image")
     return facts
+
+
+def has_end_of_image(jpeg: bytes) -> bool:
+    """Whether the marker stands behind the pixels. Phones append depth maps and videos, so: anywhere behind.
+
+    A thumbnail has an end of its own, before them: headers are walked over, segment by segment.
+    """
+    at = 2
+    while at + 4 <= len(jpeg) and jpeg[at] == 0xFF:
+        marker = jpeg[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+            continue
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4])
+        if marker == 0xDA:
+            return jpeg.find(b"\xff\xd9", at) >= 0
+    return False
 
 
 def read_video(media: bytes) -> VideoFacts:
     """Container, size, duration and frames of a video whose first frame decodes.
 
-    Raises Undecodable. Duration is that of the video stream, of the container where it has none.
+    Raises Undecodable. Stream and container may say different durations; both have to fit.
     """
     try:
         with av.open(io.BytesIO(media), "r") as container:
@@ -68,17 +99,18 @@ def read_video(media: bytes) -> VideoFacts:
             next(container.decode(stream))
             container.seek(0)
             frames = sum(packet.size > 0 for packet in container.demux(stream))
-            duration_s = 0.0
+            durations_s = []
             if stream.duration is not None and stream.time_base is not None:
-                duration_s = float(stream.duration * stream.time_base)
-            elif container.duration is not None:
-                duration_s = container.duration / 1_000_000  # the library's unit is microseconds
+                durations_s.append(float(stream.duration * stream.time_base))
+            if container.duration is not None:
+                durations_s.append(container.duration / 1_000_000)  # the library's unit is microseconds
             return VideoFacts(
                 frozenset(container.format.name.split(",")),
                 container.metadata.get("major_brand", ""),
                 width,
                 height,
-                duration_s,
+                min(durations_s, default=0.0),
+                max(durations_s, default=0.0),
                 frames,
             )
     except (av.FFmpegError, StopIteration, IndexError, ValueError) as error:
@@ -115,9 +147,9 @@ def tencent_video(media: bytes) -> Objection | None:
         facts = read_video(media)
     except Undecodable:
         return Objection("FailedOperation.VideoDecodeFailed", "The video cannot be decoded.")
-    if not facts.formats & {"mp4", "mov", "avi", "flv"}:
+    if not (facts.is_mp4_or_mov or facts.formats & {"avi", "flv"}):
         return Objection("FailedOperation.VideoDecodeFailed", "Not an mp4, avi, flv or mov.")
-    if facts.duration_s > 20.0:
+    if facts.longest_s > 20.0:
         return Objection("FailedOperation.VideoDurationExceeded", "The video exceeds 20 s.")
     if max(facts.width, facts.height) > 1280 or min(facts.width, facts.height) > 720:
         return Objection("InvalidParameterValue", "The video exceeds 720p.")
@@ -127,7 +159,8 @@ def tencent_video(media: bytes) -> Objection | None:
 def aliyun_image(media: bytes) -> Objection | None:
     """JPG of at most 10 MB and 1920x1080 (height x width).
 
-    Whether landscape pictures are refused is not documented, so either orientation passes.
+    Whether landscape pictures are refused is not documented, so one passes that is within the same
+    width and height; whether EXIF turns a picture before it is measured is not either, so both ways.
     """
     if len(media) > 10 * MB:
         return Objection("421", "the image exceeds 10 MB")
@@ -137,7 +170,7 @@ def aliyun_image(media: bytes) -> Objection | None:
         facts = read_image(media)
     except Undecodable:
         return Objection("420", "the image cannot be used")
-    if max(facts.width, facts.height) > 1920 or min(facts.width, facts.height) > 1080:
+    if not all(width <= 1080 and height <= 1920 for width, height in facts.readings):
         return Objection("405", "the image exceeds 1920x1080")
     return None
 
@@ -156,9 +189,9 @@ def aliyun_video(media: bytes) -> Objection | None:  # noqa: PLR0911  # one retu
         facts = read_video(media)
     except Undecodable:
         return Objection("420", "the video cannot be used")
-    if not facts.formats & {"mp4", "mov"}:
+    if not facts.is_mp4_or_mov:
         return Objection("405", "the video is neither MP4 nor MOV")
-    if not 1.0 <= facts.duration_s <= 3.0:
+    if facts.shortest_s < 1.0 or facts.longest_s > 3.0:
         return Objection("405", "the video is not between 1 and 3 s")
     if facts.frames < 8:
         return Objection("405", "the video has fewer than 8 frames")

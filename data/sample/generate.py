@@ -18,6 +18,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import pillow_heif
 from PIL import Image, ImageDraw, PngImagePlugin
 
 PORTRAIT = (480, 640)
@@ -141,10 +142,14 @@ def bomb() -> bytes:
     return save(strip, "PNG", optimize=True)
 
 
-def heic_looking() -> bytes:
-    """The first box of a HEIC file and nothing that could be decoded."""
-    brands = b"heic" + bytes(4) + b"mif1" + b"heic"
-    return (8 + len(brands)).to_bytes(4) + b"ftyp" + brands + b"\0\0\0\x10mdat" + bytes(8)
+def heic() -> bytes:
+    """What an iPhone calls a photograph; the label stands in its EXIF."""
+    exif = Image.Exif()
+    exif[DESCRIPTION] = mark("genuine")
+    picture = pillow_heif.from_pillow(draw_face(19, (240, 320)))
+    out = io.BytesIO()
+    picture.save(out, quality=50, exif=exif.tobytes())
+    return out.getvalue()
 
 
 def gif() -> bytes:
@@ -188,7 +193,7 @@ FILES: dict[str, Callable[[], bytes]] = {
     "selfies/2024-03/unknowntag.jpg": lambda: jpeg(draw_face(10), "unknowntag"),
     "selfies/2024-03/noface.jpg": lambda: jpeg(draw_wall(11), "noface"),
     "selfies/2024-03/covered.jpg": lambda: jpeg(draw_face(12, covered=True), "covered"),
-    "selfies/2024-03/poor.jpg": lambda: jpeg(draw_face(13, (96, 128)), "poor", quality=20),
+    "selfies/2024-03/poor.jpg": lambda: jpeg(draw_face(13, (120, 160)), "poor", quality=20),
     "selfies/2024-03/thumbs/genuine-01.jpg": lambda: jpeg(draw_face(1, (60, 80)), "genuine"),
     "selfies/2024-04/copy-of-swap.jpg": lambda: jpeg(draw_face(4), "swap"),
     "客户/自拍 01.jpg": lambda: jpeg(draw_face(14), "genuine"),
@@ -212,7 +217,7 @@ FILES: dict[str, Callable[[], bytes]] = {
         draw_face(27, (240, 320)), "TIFF", compression="jpeg", tiffinfo={DESCRIPTION: mark("genuine")}
     ),
     "formats/old.bmp": lambda: save(draw_face(28, (120, 160)).quantize(64), "BMP"),
-    "formats/photo.heic": heic_looking,
+    "formats/photo.heic": heic,
     "wrong-suffix/a-png.jpg": lambda: png(draw_face(29, (240, 320)).quantize(48), "swap"),
     "wrong-suffix/a-jpeg.png": lambda: jpeg(draw_face(30), "swap"),
     "damaged/text.jpg": lambda: b"This was never an image.\n",

@@ -15,6 +15,7 @@ _MAX_EXIF_ENTRIES = 512
 _ORIENTATION = 0x0112
 _SHORT = 3
 _FRAMES = range(0xC0, 0xC3)  # baseline, extended, progressive
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _APP1 = 0xE1
 _SCAN = 0xDA
 # Lossless, hierarchical and arithmetic frames; markers that end a header or have no length; fill bytes
@@ -33,6 +34,7 @@ class ImageHeader:
     orientation: int  # EXIF, 1 to 8; 1 when absent or out of range
     components: int  # colour components as stored; 4 in a JPEG means CMYK or YCCK
     is_complete: bool  # the end marker is there; bytes after it do not matter
+    is_ordinary: bool = True  # false: a JPEG that few decoders read (arithmetic or lossless coding)
 
     @property
     def is_turned(self) -> bool:
@@ -69,6 +71,32 @@ def read_jpeg_header(content: bytes) -> ImageHeader | None:
     except (IndexError, struct.error):
         pass
     return None
+
+
+def jpeg_frame(content: bytes) -> tuple[int, int] | None:
+    """The marker of a JPEG's first frame segment and its bits a sample; None where there is none.
+
+    Fill bytes and foreign bytes before a marker are passed over, as decoders do.
+    """
+    at = 2
+    for _ in range(_MAX_SEGMENTS):
+        at = content.find(b"\xff", at)
+        if at < 0 or at + 5 > len(content):
+            break
+        marker = content[at + 1]
+        if marker in _FRAME_MARKERS:
+            return marker, content[at + 4]
+        if marker == _SCAN:
+            break
+        has_length = marker not in (0, 1, 0xFF) and not 0xD0 <= marker <= 0xD9
+        at += 2 + int.from_bytes(content[at + 2 : at + 4]) if has_length else 1
+    return None
+
+
+def is_ordinary_jpeg(content: bytes) -> bool:
+    """Whether the pixels are coded as cameras code them: Huffman, baseline to progressive."""
+    frame = jpeg_frame(content)
+    return frame is None or frame[0] in _FRAMES
 
 
 def _read_frame(content: bytes, at: int) -> tuple[int, int, int] | None:

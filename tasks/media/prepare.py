@@ -1,10 +1,12 @@
 """Preparing: an object's bytes in, bytes one provider accepts out."""
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import replace
 
 from domain.media import PreparedMedia
 from domain.objects import MediaKind
-from tasks.media import images, pictures, videos
+from tasks.media import clips, containers, images, pictures, reencode
 from tasks.media.headers import ImageHeader, read_jpeg_header, read_png_header
 from tasks.media.limits import ProviderLimits
 from tasks.media.sniff import Format, sniff
@@ -15,12 +17,19 @@ UNTOUCHED = "untouched"
 _HEADER_READERS = {Format.JPEG: read_jpeg_header, Format.PNG: read_png_header}
 
 
-async def prepare(content: bytes, limits: ProviderLimits, workers: MediaWorkers) -> PreparedMedia:
+async def prepare(
+    content: bytes,
+    limits: ProviderLimits,
+    workers: MediaWorkers,
+    goes_to_worker: Callable[[], None] = lambda: None,
+) -> PreparedMedia:
     """Bytes the provider accepts: the object's own wherever possible, else changed as little as fits.
 
     An ordinary JPEG or PNG within the limits is judged by its header here and goes out untouched, without a
     pixel decoded; anything that has to be decoded is decoded by `workers`. Images outside the limits become
-    JPEG (`images.reencode`); videos are accepted or refused, never changed.
+    JPEG (`reencode`), videos outside them an MP4 of as much as fits (`clips`), or several of them.
+
+    `goes_to_worker` is told when it does not end at once, so that nobody waits behind it.
 
     Raises:
         Unfit: with one of the reasons
@@ -28,22 +37,27 @@ async def prepare(content: bytes, limits: ProviderLimits, workers: MediaWorkers)
             truncated, undecodable                   the file is damaged
             too_many_pixels, out_of_memory, too_slow, crashed_decoder
                                                      decoding it is not safe
-            too_large                                no JPEG of it is small enough
-            video_format, video_too_large, video_too_small, video_too_long, video_too_short,
-            video_resolution                         outside the provider's limits for videos
+            image_too_small                          below the provider's least size; nothing is upscaled
+            too_large                                nothing that can be made of it is small enough
+            video_too_short                          too short, or too few frames, for the provider
     """
     form = sniff(content)
     if form.kind is MediaKind.VIDEO:
-        await _check_video(content, form, limits, workers)
-        return _untouched(content, MediaKind.VIDEO)
-    if await _is_image_acceptable(content, form, limits, workers):
+        containers.check(content, form)
+        goes_to_worker()
+        return _prepared(content, MediaKind.VIDEO, *await workers.run(clips.fit, content, form, limits))
+    if await _is_image_acceptable(content, form, limits, workers, goes_to_worker):
         return _untouched(content, MediaKind.IMAGE)
-    sent, preparation = await workers.run(images.reencode, content, form, limits)
-    return PreparedMedia(sent, MediaKind.IMAGE, _sha256(content), _sha256(sent), preparation)
+    goes_to_worker()
+    return _prepared(content, MediaKind.IMAGE, await workers.run(reencode.reencode, content, form, limits))
 
 
 async def _is_image_acceptable(
-    content: bytes, form: Format, limits: ProviderLimits, workers: MediaWorkers
+    content: bytes,
+    form: Format,
+    limits: ProviderLimits,
+    workers: MediaWorkers,
+    goes_to_worker: Callable[[], None],
 ) -> bool:
     """Whether the image may go as it is.
 
@@ -54,8 +68,10 @@ async def _is_image_acceptable(
         return False
     header = _read_header(content, form)
     if header is None or not header.is_complete:
+        goes_to_worker()
         header = await workers.run(images.verify, content, form)
     pictures.check_pixels(form, header.width, header.height)
+    images.check_least_size(header.width, header.height, limits)
     return images.is_acceptable(form, header, len(content), limits)
 
 
@@ -64,9 +80,15 @@ def _read_header(content: bytes, form: Format) -> ImageHeader | None:
     return reader(content) if reader else None
 
 
-async def _check_video(content: bytes, form: Format, limits: ProviderLimits, workers: MediaWorkers) -> None:
-    videos.check_file(form, content, limits)
-    videos.check_facts(await workers.run(videos.probe, content, form), limits)
+def _prepared(content: bytes, kind: MediaKind, *made: tuple[bytes, str]) -> PreparedMedia:
+    """The media that a worker made, the first with all others behind it; none: the object as it is."""
+    if not made:
+        return _untouched(content, kind)
+    digest = _sha256(content)
+    first, *further = (
+        PreparedMedia(sent, kind, digest, _sha256(sent), preparation) for sent, preparation in made
+    )
+    return replace(first, further=tuple(further))
 
 
 def _untouched(content: bytes, kind: MediaKind) -> PreparedMedia:

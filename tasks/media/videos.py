@@ -1,10 +1,12 @@
-"""Videos: what one is (in a worker) and whether a provider takes it. They go untouched or not at all."""
+"""Videos: what one is, and what a provider has against it. For a worker."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from domain.errors import Unfit
+from tasks.media.containers import demuxer
 from tasks.media.limits import ProviderLimits
 from tasks.media.pictures import MAX_DECODED_PIXELS
 from tasks.media.sniff import Format
@@ -12,13 +14,18 @@ from tasks.media.sniff import Format
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-# FFmpeg's demuxer for each container. Naming it keeps FFmpeg from guessing: among its guesses are playlists,
-# which would have it open files and addresses that an uploaded file names.
-_DEMUXERS = {Format.MP4: "mov", Format.MOV: "mov", Format.AVI: "avi", Format.FLV: "flv"}
-_TOP_LEVEL_BOXES = frozenset(
-    {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"uuid", b"udta", b"sidx"}
-)
-_MAX_BOXES = 10_000  # a fragmented clip has two for each fragment
+MAX_PACKETS = 100_000
+"""Packets of a video read at most: an hour of 25 frames a second is 90,000."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One coded frame, in the order of decoding."""
+
+    start_s: float  # when it is shown, from the first frame on
+    end_s: float
+    size_bytes: int
+    is_key: bool  # it can be decoded by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,52 +39,42 @@ class VideoFacts:
     codec: str
 
 
-def check_file(form: Format, content: bytes, limits: ProviderLimits) -> None:
-    """Refuse by container, size and completeness, before anything is parsed.
+@dataclass(frozen=True, slots=True)
+class Footage(VideoFacts):
+    """What a preparation needs to know besides."""
 
-    Raises:
-        Unfit: unsupported_format, video_format, video_too_large, video_too_small or truncated.
-    """
-    if form not in _DEMUXERS:
-        raise Unfit("unsupported_format", f"neither provider takes {form} videos")
-    if form not in limits.video_formats:
-        raise Unfit("video_format", f"{limits.provider} takes no {form} videos")
-    if len(content) > limits.max_video_bytes:
-        raise Unfit(
-            "video_too_large",
-            f"{len(content)} bytes; {limits.provider} takes {limits.max_video_bytes}",
-        )
-    if len(content) < limits.video_min_bytes:
-        raise Unfit(
-            "video_too_small",
-            f"{len(content)} bytes; {limits.provider} asks for {limits.video_min_bytes}",
-        )
-    if form in (Format.MP4, Format.MOV) and _is_cut(content):
-        raise Unfit("truncated", "the file ends inside one of its boxes, or before its index")
-    if form is Format.AVI and _is_riff_cut(content):
-        raise Unfit("truncated", "the file ends before its RIFF chunk does")
+    packets: Sequence[Packet]
+    has_stamps: bool  # every packet says when it is shown
+    origin_s: float  # when the first frame is shown, by the container's own clock
+
+    @property
+    def spanned_s(self) -> float:
+        """How long the packets that are there last."""
+        return max((packet.end_s for packet in self.packets), default=0.0)
+
+    @property
+    def frames_per_s(self) -> float:
+        """The mean rate."""
+        return self.frames / self.spanned_s if self.spanned_s else 0.0
 
 
 def check_facts(facts: VideoFacts, limits: ProviderLimits) -> None:
-    """Refuse by duration, frames and frame size.
+    """Refuse by duration, frames and frame size; rotation is either way round.
 
     Raises:
-        Unfit: video_too_long, video_too_short or video_resolution.
+        Unfit: video_too_short, which no preparation mends; video_too_long or video_resolution.
     """
     duration = f"{facts.duration_s:.3f} s"
-    if facts.duration_s > limits.video_max_s:
-        raise Unfit("video_too_long", f"{duration}; {limits.provider} takes {limits.video_max_s} s")
     if facts.duration_s < limits.video_min_s:
-        raise Unfit("video_too_short", f"{duration}; {limits.provider} asks for {limits.video_min_s} s")
+        raise Unfit("video_too_short", f"{duration}; {limits.provider} asks for {limits.video_min_s:g} s")
     if facts.frames < limits.video_min_frames:
         raise Unfit(
             "video_too_short",
             f"{facts.frames} frames; {limits.provider} asks for {limits.video_min_frames}",
         )
-    short, long = sorted((facts.width, facts.height))
-    if (limits.video_short_side is not None and short > limits.video_short_side) or (
-        limits.video_long_side is not None and long > limits.video_long_side
-    ):
+    if facts.duration_s > limits.video_max_s:
+        raise Unfit("video_too_long", f"{duration}; {limits.provider} takes {limits.video_max_s:g} s")
+    if not fits_in_pixels(facts, limits):
         raise Unfit(
             "video_resolution",
             f"{facts.width}x{facts.height}; {limits.provider} takes "
@@ -85,18 +82,27 @@ def check_facts(facts: VideoFacts, limits: ProviderLimits) -> None:
         )
 
 
-def probe(content: bytes, form: Format) -> VideoFacts:
-    """Read every packet of the first video stream and decode one frame. For a worker.
+def fits_in_pixels(facts: VideoFacts, limits: ProviderLimits) -> bool:
+    """Whether a frame is within the limits, whichever way it stands."""
+    short, long = sorted((facts.width, facts.height))
+    return (limits.video_short_side is None or short <= limits.video_short_side) and (
+        limits.video_long_side is None or long <= limits.video_long_side
+    )
+
+
+def probe(content: bytes, form: Format) -> Footage:
+    """Read every packet of the first video stream and decode one frame.
 
     Packets are counted because containers lie: a file cut by an upload still claims its full length.
 
     Raises:
-        Unfit: undecodable, or too_many_pixels before a frame of that size is decoded.
+        Unfit: undecodable, too_many_frames, or too_many_pixels before a frame of that size is decoded.
     """
     import av  # noqa: PLC0415 -- FFmpeg stays out of the process that keeps the pace
 
     try:
-        with av.open(io.BytesIO(content), "r", format=_DEMUXERS[form], metadata_errors="ignore") as file:
+        name = demuxer(content, form)
+        with av.open(io.BytesIO(content), "r", format=name, metadata_errors="ignore") as file:
             return _read(file)
     except (Unfit, MemoryError):
         raise
@@ -104,7 +110,7 @@ def probe(content: bytes, form: Format) -> VideoFacts:
         raise Unfit("undecodable", f"the video cannot be read ({type(error).__name__})") from None
 
 
-def _read(file: "InputContainer") -> VideoFacts:
+def _read(file: "InputContainer") -> Footage:
     if not file.streams.video:
         raise Unfit("undecodable", "the file holds no video stream")
     stream = file.streams.video[0]
@@ -112,42 +118,37 @@ def _read(file: "InputContainer") -> VideoFacts:
     if coder.width * coder.height > MAX_DECODED_PIXELS:
         raise Unfit("too_many_pixels", f"frames of {coder.width}x{coder.height}")
     coder.thread_count = 1
-    frames, first, stamps = 0, None, list[int]()
+    tick_s = float(stream.time_base or 0)
+    first, has_stamps = None, True
+    read = list[tuple[int, int, int, bool]]()  # shown at, for how long, bytes, key frame
     for packet in file.demux(stream):
         if first is None:
             first = next(iter(packet.decode()), None)
-        if packet.size:  # the last packet is empty: it flushes the decoder
-            frames += 1
-            if packet.pts is not None:
-                stamps += (packet.pts, packet.pts + (packet.duration or 0))
+        if not packet.size:  # the last packet is empty: it flushes the decoder
+            continue
+        shown_at = packet.pts if packet.pts is not None else packet.dts
+        has_stamps = has_stamps and packet.pts is not None
+        previous = read[-1][0] if read else 0
+        at = previous if shown_at is None else shown_at
+        read.append((at, packet.duration or 0, packet.size, packet.is_keyframe))
+        if len(read) > MAX_PACKETS:
+            raise Unfit("too_many_frames", f"more than {MAX_PACKETS:,} frames")
     if first is None:
         raise Unfit("undecodable", "no frame can be decoded")
-    spanned_s = float((max(stamps) - min(stamps)) * (stream.time_base or 0)) if stamps else 0.0
+    origin = min(at for at, *_ in read)
+    packets = tuple(
+        Packet((at - origin) * tick_s, (at + lasts - origin) * tick_s, size, is_key)
+        for at, lasts, size, is_key in read
+    )
+    spanned_s = max(packet.end_s for packet in packets)
     claimed_s = (file.duration or 0) / 1_000_000  # FFmpeg's AV_TIME_BASE
-    return VideoFacts(max(claimed_s, spanned_s), frames, first.width, first.height, coder.codec.name)
-
-
-def _is_riff_cut(content: bytes) -> bool:
-    """Whether an AVI is shorter than it says; writers that cannot go back say all ones."""
-    length = int.from_bytes(content[4:8], "little")
-    return length != 0xFFFF_FFFF and 8 + length > len(content)
-
-
-def _is_cut(content: bytes) -> bool:
-    """Whether the boxes of an MP4 or MOV run past the end, or its index is missing."""
-    at, has_index = 0, False
-    for _ in range(_MAX_BOXES):
-        if at + 8 > len(content):
-            break
-        length, box = int.from_bytes(content[at : at + 4]), content[at + 4 : at + 8]
-        if box not in _TOP_LEVEL_BOXES:
-            break  # foreign bytes after the last box do no harm
-        has_index = has_index or box == b"moov"
-        if length == 0:  # up to the end of the file
-            break
-        if length == 1:
-            length = int.from_bytes(content[at + 8 : at + 16])
-        if length < 8 or at + length > len(content):
-            return True
-        at += length
-    return not has_index
+    return Footage(
+        max(claimed_s, spanned_s),
+        len(packets),
+        first.width,
+        first.height,
+        coder.codec.name,
+        packets,
+        has_stamps,
+        origin * tick_s,
+    )

@@ -165,6 +165,10 @@ DEFAULT_ACCOUNT = "default"
 """The account where a spec names none: one for each provider."""
 
 
+VideoSegments = Annotated[int, Field(ge=1, le=10, strict=True)]
+ImagePolicyName = Literal["untouched", "documented", "recommended"]
+
+
 class Tencent(_Section):
     """`[providers.tencent]`"""
 
@@ -176,6 +180,8 @@ class Tencent(_Section):
     image_base64_bytes: Annotated[int, Field(ge=1, le=9_900_000)] | None = None
     encryption: Literal["none", "AES-256-CBC", "SM4-GCM"] = "none"
     public_key: Annotated[str, Field(min_length=1)] | None = None  # PEM, or the path of a file that holds it
+    images: ImagePolicyName = "untouched"
+    video_segments: VideoSegments = 1
 
     @property
     def cipher(self) -> BodyCipher | None:
@@ -196,6 +202,8 @@ class Aliyun(_Section):
     )
     price_per_call: Price | None = None
     delivery: Literal["auto", "base64", "url"] = "auto"
+    images: ImagePolicyName = "untouched"
+    video_segments: VideoSegments = 1
 
 
 class Providers(_Section):

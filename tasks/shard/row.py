@@ -1,6 +1,7 @@
 """How a trip's end becomes a verdict: one row for each question, whatever happened."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -10,8 +11,9 @@ from domain.media import PreparedMedia
 from domain.objects import MediaKind
 from domain.questions import Question
 from domain.signals import Signals
-from domain.verdicts import SCHEMA_VERSION, Billed, Delivery, Outcome, Verdict
+from domain.verdicts import SCHEMA_VERSION, Billed, Delivery, Outcome, Risk, Verdict
 from tasks.media.prepare import UNTOUCHED
+from tasks.pacing.retry import Tries
 from tasks.pacing.settle import Settled
 from tasks.providers.vocabulary import MAPPING_VERSION
 from tasks.shard.line import Line
@@ -128,6 +130,34 @@ def settled(line: Line, question: Question, sent: Sent, end: Settled) -> Verdict
         cost=_cost(line, lost_calls + answered),
         **_said(end),
     )
+
+
+def worst_of(line: Line, verdicts: Sequence[Verdict], planned: int, tries: Tries) -> Verdict:
+    """The row of a question that was asked about one segment of its video after the other.
+
+    It is the row of the segment with the highest risk; `message` says what was said of each, `preparation`
+    which they were. One that failed counts only where none was scored: then the question is asked again.
+    """
+    if planned == 1:
+        return verdicts[0]
+    worst = max(verdicts, key=_severity)
+    answered = sum(each.outcome == Outcome.SCORED for each in verdicts)
+    said = ", ".join(str(each.risk or f"{each.outcome} ({each.reason})") for each in verdicts)
+    return replace(
+        worst,
+        message=f"{len(verdicts)} of {planned} segments: {said}",
+        preparation="; ".join(str(each.preparation) for each in verdicts),
+        attempts=tries.attempts,
+        throttled=tries.throttled,
+        billed=Billed.UNKNOWN if tries.in_doubt else Billed.YES if answered else Billed.NO,
+        cost=_cost(line, tries.in_doubt + answered),
+    )
+
+
+def _severity(verdict: Verdict) -> int:
+    if verdict.risk is not None:
+        return 2 + (Risk.LOW, Risk.MID, Risk.HIGH).index(Risk(verdict.risk))
+    return int(verdict.outcome == Outcome.FAILED)
 
 
 def after_lost_calls(line: Line, verdict: Verdict, lost_calls: int) -> Verdict:

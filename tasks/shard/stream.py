@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 from domain.questions import Question
 from tasks.shard.feed import Feed
@@ -23,7 +24,9 @@ async def stream(line: Line, batches: Iterator[list[Question]]) -> None:
         Denied, StoreDenied, Stopped, BudgetSpent, or what nobody foresaw: the shard is not finished; `resume`
         goes on with what is pending.
     """
-    feed = Feed(batches, line.journal, line.policy)
+    # Of a video several calls may have been answered, and lost before its row was written
+    most = line.policy.in_doubt_attempts + line.limits.video_segments - 1
+    feed = Feed(batches, line.journal, replace(line.policy, in_doubt_attempts=most))
     ends: list[Exception] = []
     workers = line.trips
 

@@ -4,10 +4,21 @@ import asyncio
 import contextlib
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 
-from domain.errors import FacesweepError, ProviderError, Refused, StoreDenied, Unavailable, Unfit, Unreadable
+from domain.errors import (
+    BudgetSpent,
+    Denied,
+    FacesweepError,
+    ProviderError,
+    Refused,
+    Stopped,
+    StoreDenied,
+    Unavailable,
+    Unfit,
+    Unreadable,
+)
 from domain.media import PreparedMedia
 from domain.objects import ObjectRef, Store
 from domain.questions import Question
@@ -125,20 +136,43 @@ async def _fetched(asking: "_Asking", original: Verdict | None) -> Verdict:
                 return row.with_signals(row.repeated(line, question, known), signals)
             if line.looking.skip_labelled and signals.says_generated:
                 return row.with_signals(row.labelled(line, question, signals, content), signals)
-            media = await prepare(content, line.limits, line.workers)
+            # Who is being decoded holds no place among those who make ready: untouched media pass by
+            media = await prepare(content, line.limits, line.workers, asking.slot.release)
             signals = await line.looking.verified(content, signals, line.workers)
             hashing = await line.looking.hashing(content, line.workers, is_behind=_is_behind(line.lane))
-            request = await _composed(line, media)
-            sent = row.Sent.of(media, request.delivery)
+            requests = [await _composed(line, each) for each in (media, *media.further)]
         except Unfit as error:
             return row.with_signals(row.unfit(line, question, error, content), signals)
-        del content, media  # while it waits and travels, the request's body is all that is held
-
-        async def same_each_time() -> ComposedRequest:
-            return request
-
-        verdict, _ = await asking.ask(sent, same_each_time)
+        del content, media  # while it waits and travels, the requests' bodies are all that is held
+        verdict = await _ask_about_each(asking, requests)
         return row.with_signals(verdict, signals if hashing is None else hashing.taken(signals))
+
+
+async def _ask_about_each(asking: "_Asking", requests: Sequence[tuple[row.Sent, ComposedRequest]]) -> Verdict:
+    """The worst of what the provider says of each segment, a call after the other.
+
+    Where the run ends in between, what is answered makes the row: it has been paid for.
+    """
+    verdicts: list[Verdict] = []
+    for sent, request in requests:
+        try:
+            found, _ = await asking.ask(sent, _always(request))
+        except (Denied, Stopped, BudgetSpent):
+            if not any(each.outcome == Outcome.SCORED for each in verdicts):
+                raise
+            break
+        if found.reused_from is not None:  # another question has asked about the same bytes
+            return found
+        verdicts.append(found)
+        asking.settled, asking.settled_attempts = len(verdicts), asking.tries.attempts
+    return row.worst_of(asking.line, verdicts, len(requests), asking.tries)
+
+
+def _always(request: ComposedRequest) -> Callable[[], Awaitable[ComposedRequest]]:
+    async def same_each_time() -> ComposedRequest:
+        return request
+
+    return same_each_time
 
 
 def _is_behind(lane: Lane) -> bool:
@@ -147,10 +181,12 @@ def _is_behind(lane: Lane) -> bool:
     return has_run and lane.recent_rate_per_s < NEARLY_FULL * lane.rate_per_s
 
 
-async def _composed(line: Line, media: PreparedMedia) -> ComposedRequest:
+async def _composed(line: Line, media: PreparedMedia) -> tuple[row.Sent, ComposedRequest]:
     if line.detector.delivery is Delivery.ENCRYPTED:  # tens of milliseconds, in which no call would leave
-        return await asyncio.to_thread(line.detector.compose, media)
-    return line.detector.compose(media)
+        request = await asyncio.to_thread(line.detector.compose, media)
+    else:
+        request = line.detector.compose(media)
+    return row.Sent.of(media, request.delivery), request
 
 
 async def _is_same(line: Line, each: ObjectRef, content: bytes, original: Verdict) -> bool:
@@ -187,13 +223,16 @@ def _object_of(verdict: Verdict) -> ObjectRef:
 
 @dataclass(slots=True)
 class _Asking:
-    """One question being asked, by one way of delivery after another; what it has cost adds up."""
+    """One question being asked, by one way of delivery after another, about one segment of its video after
+    another; what it has cost adds up."""
 
     line: Line
     question: Question
     slot: Slot
     was_in_doubt: bool
     tries: Tries = field(default_factory=Tries)
+    settled: int = 0  # of its segments
+    settled_attempts: int = 0  # what those took: each has the policy's attempts for itself
 
     async def ask(
         self, sent: row.Sent, request_of: Callable[[], Awaitable[ComposedRequest]]
@@ -207,6 +246,7 @@ async def _ask(
     asking: _Asking, sent: row.Sent, request_of: Callable[[], Awaitable[ComposedRequest]]
 ) -> tuple[Verdict, Settled | None]:
     line, question, tries, slot = asking.line, asking.question, asking.tries, asking.slot
+    policy = replace(line.policy, attempts=line.policy.attempts + asking.settled_attempts)
 
     async def announce(call_number: int) -> str:
         """Make the coming call durable, unless the same bytes are being asked about already."""
@@ -242,7 +282,7 @@ async def _ask(
 
     while True:
         try:
-            end = await settle(line.lane, line.policy, announce, ask, tries)
+            end = await settle(line.lane, policy, announce, ask, tries)
         except _AskedBy as copy:
             if await line.journal.end_of(copy.owner):
                 original = await parts.answer_of(line.journal, line.home, copy.owner)
@@ -253,7 +293,7 @@ async def _ask(
             with contextlib.suppress(JournalFailed):
                 await line.journal.release(
                     question.question_id,
-                    in_doubt=bool(tries.in_doubt or asking.was_in_doubt or not is_foreseen),
+                    in_doubt=bool(tries.in_doubt or asking.was_in_doubt or asking.settled or not is_foreseen),
                     never_left=tries.announced - tries.left,
                 )
             raise

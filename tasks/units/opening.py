@@ -17,7 +17,7 @@ from tasks.buckets.bucket import Bucket, Location, parse_location
 from tasks.buckets.local import LocalBucket
 from tasks.buckets.oss import OssBucket
 from tasks.buckets.s3 import S3Bucket, new_session
-from tasks.media.limits import ALIYUN, TENCENT, TENCENT_ENCRYPTED, ProviderLimits
+from tasks.media.limits import ALIYUN, TENCENT, TENCENT_ENCRYPTED, ImagePolicy, ProviderLimits
 from tasks.providers.aliyun.client import AliyunDetector
 from tasks.providers.credentials import aliyun_keys, tencent_keys
 from tasks.providers.detector import Detector
@@ -153,18 +153,19 @@ def open_detector(provider: Provider, spec: Spec, session: aiohttp.ClientSession
 
 
 def limits_of(provider: Provider, spec: Spec) -> ProviderLimits:
-    """What the provider accepts, as documented and as the spec says."""
+    """What the provider accepts, as documented, and what of its documents the spec wants followed."""
     match spec.asked[provider]:
         case Tencent() as table:
             limits = TENCENT if table.encryption == "none" else TENCENT_ENCRYPTED
-            if table.image_base64_bytes is None:
-                return limits
-            if limits is TENCENT:
-                return replace(limits, image_base64_bytes=table.image_base64_bytes)
-            fits = min(table.image_base64_bytes, TENCENT_ENCRYPTED.video_base64_bytes)
-            return replace(limits, image_base64_bytes=fits)
-        case Aliyun():
-            return ALIYUN
+            if table.image_base64_bytes is not None:
+                most = table.image_base64_bytes
+                if limits is TENCENT_ENCRYPTED:
+                    most = min(most, TENCENT_ENCRYPTED.video_base64_bytes)
+                limits = replace(limits, image_base64_bytes=most)
+        case Aliyun() as table:
+            limits = ALIYUN
+    policy = ImagePolicy(table.images)
+    return replace(limits, image_policy=policy, video_segments=table.video_segments)
 
 
 def versions() -> dict[str, str | int]:

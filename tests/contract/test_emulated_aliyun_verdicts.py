@@ -11,6 +11,18 @@ from tests.contract.emulator_clients import PHOTO, aliyun_reply, ask, ask_aliyun
 from tests.contract.emulator_process import RunningEmulators, running_emulators
 
 
+def as_3gp(mp4: bytes) -> bytes:
+    """The same video under the brand of another format of the family."""
+    return mp4[:8] + b"3gp4" + mp4[12:]
+
+
+def turned(jpeg: bytes) -> bytes:
+    """The same picture with EXIF orientation 6."""
+    tag = b"\x01\x12" + (3).to_bytes(2) + (1).to_bytes(4) + (6).to_bytes(2) + bytes(2)
+    exif = b"Exif\0\0MM\0*" + (8).to_bytes(4) + (1).to_bytes(2) + tag + bytes(4)
+    return jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2) + exif + jpeg[2:]
+
+
 @pytest.fixture(scope="module")
 def process() -> Iterator[RunningEmulators]:
     with running_emulators() as running:
@@ -52,13 +64,35 @@ def test_media_behind_a_url_are_fetched_and_judged_like_others(
         (video(seconds=3.1), "VIDEO", "405"),
         (video(seconds=2, rate=3), "VIDEO", "405"),
         (video(container="avi"), "VIDEO", "405"),
+        (as_3gp(video()), "VIDEO", "405"),
+        (turned(image(width=1200, height=1000)), "IMAGE", "405"),
+        (turned(image(width=1920, height=1080)), "IMAGE", "405"),
+        (turned(image(width=1000, height=1200)), "IMAGE", "405"),
     ],
-    ids=range(12),
+    ids=range(16),
 )
 def test_media_outside_the_documented_limits_are_refused(
     emulators: RunningEmulators, media: bytes, kind: str, expected: str
 ) -> None:
     assert ask_aliyun(emulators, media, kind)["Code"] == expected
+
+
+@pytest.mark.parametrize(
+    ("media", "kind"),
+    [
+        (image(width=1080, height=1920), "IMAGE"),
+        (image(width=1000, height=800), "IMAGE"),
+        (turned(image(width=1000, height=1080)), "IMAGE"),
+        (PHOTO + bytes(1_000_000), "IMAGE"),
+        (video(seconds=1), "VIDEO"),
+        (video(seconds=3), "VIDEO"),
+    ],
+    ids=range(6),
+)
+def test_media_at_the_documented_limits_are_answered(
+    emulators: RunningEmulators, media: bytes, kind: str
+) -> None:
+    assert ask_aliyun(emulators, media, kind)["Code"] == "200"
 
 
 def test_media_above_ten_megabytes_behind_a_url_are_too_large(emulators: RunningEmulators) -> None:

@@ -28,7 +28,8 @@ async def workers(anyio_backend: str) -> AsyncIterator[MediaWorkers]:
 
 async def outcome(content: bytes, limits: ProviderLimits, workers: MediaWorkers) -> str:
     try:
-        return (await prepare(content, limits, workers)).preparation
+        preparation = (await prepare(content, limits, workers)).preparation
+        return re.sub(r"padded \d+ to", "padded … to", preparation)
     except Unfit as refusal:
         return f"unfit: {refusal.reason}"
 

@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import random
+import re
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -23,11 +25,13 @@ from tasks.buckets.local import LocalBucket
 from tasks.media.limits import TENCENT
 from tasks.media.workers import MediaWorkers
 from tasks.pacing.lane import Lane
-from tasks.pacing.retry import RetryPolicy
+from tasks.pacing.places import Places
+from tasks.pacing.retry import RetryPolicy, Tries
 from tasks.providers.credentials import tencent_keys
 from tasks.providers.tencent.client import TencentDetector
 from tasks.records.home import Home
 from tasks.records.journal import Journal
+from tasks.shard import row as row_module
 from tasks.shard.feed import Feed
 from tasks.shard.line import LEAST_READY, TRIPS_S, Line
 from tasks.shard.memory import HeldBytes
@@ -35,6 +39,7 @@ from tasks.shard.stream import stream
 from tests.clock import run_on_movable_clock
 from tests.contract.emulated_media import image
 from tests.contract.emulator_process import RunningEmulators, running_emulators
+from tests.media_corpus import clip
 
 RUN = "20261120T180712Z-3f9a"
 
@@ -681,3 +686,119 @@ async def test_an_empty_shard_is_over_at_once(tmp_path: Path, emulators: Running
     async with a_line(tmp_path, emulators) as line:
         await stream(line, iter([]))
     assert emulators.calls("tencent") == []
+
+
+@pytest.mark.anyio
+async def test_untouched_media_pass_those_that_wait_to_be_decoded(
+    tmp_path: Path, emulators: RunningEmulators
+) -> None:
+    """Three bitmaps, two places for those who make ready, and one child, which is busy for an hour."""
+    questions = put(
+        tmp_path / "source",
+        **{f"slow{number}": image(kind="BMP", grey=number) for number in range(3)},
+        **{f"quick{number}": image(grey=100 + number) for number in range(2)},
+    )
+    settled: asyncio.Queue[Verdict] = asyncio.Queue()
+    async with (
+        MediaWorkers(processes=1) as workers,
+        a_line(tmp_path, emulators, workers=workers, recorded=settled.put_nowait) as line,
+    ):
+        line.ready = Places(2)
+        busy = asyncio.create_task(workers.run(time.sleep, 3600))
+        shard = asyncio.create_task(stream(line, iter([questions])))
+        assert {(await settled.get()).key for _ in range(2)} == {"quick0.jpg", "quick1.jpg"}
+        busy.cancel()
+        await shard
+        assert {row.outcome for row in (await rows(line, questions)).values()} == {"scored"}
+
+
+# --- several segments of one video ---
+
+
+THREE = replace(TENCENT, video_segments=3)
+
+
+@pytest.mark.anyio
+async def test_several_segments_of_a_video_are_a_call_each_and_one_row(
+    tmp_path: Path, emulators: RunningEmulators
+) -> None:
+    questions = put(tmp_path / "source", long=clip(seconds=30, gop=10), short=clip(seconds=2))
+    async with a_line(tmp_path, emulators, limits=THREE) as line:
+        await stream(line, iter([questions]))
+        ended = await rows(line, questions)
+        spent = line.journal.spending
+
+    assert (ended["short"].attempts, ended["short"].preparation) == (1, "untouched")
+    row = ended["long"]
+    assert (row.outcome, row.attempts, row.billed, row.cost) == ("scored", 3, "yes", 1.5)
+    assert (spent.calls, spent.money) == (4, 2.0)
+    assert row.preparation is not None
+    assert re.findall(r"segment ([\d.]+)\+5\.000 of 30\.000 s", row.preparation) == [
+        "2.000",
+        "12.000",
+        "22.000",
+    ]
+    assert row.message is not None
+    assert row.message.startswith("3 of 3 segments: ")
+    asked = {call["media_sha256"] for call in emulators.calls("tencent")}
+    assert len(asked) == 4
+    assert row.sent_sha256 in asked
+
+
+@pytest.mark.anyio
+async def test_the_worst_segment_makes_the_row(tmp_path: Path, emulators: RunningEmulators) -> None:
+    questions = put(tmp_path / "source", a=image("genuine"), b=image("swap"), c=image("noface"))
+    async with a_line(tmp_path, emulators) as line:
+        await stream(line, iter([questions]))
+        low, high, refused = (await rows(line, questions)).values()
+        tries = Tries(attempts=3)
+        worst = row_module.worst_of(line, [low, high, refused], 3, tries)
+        spoilt = row_module.worst_of(line, [refused, replace(refused, outcome=Outcome.FAILED)], 2, tries)
+        half = row_module.worst_of(line, [low], 2, tries)
+
+    assert (worst.risk, worst.request_id, worst.cost) == ("high", high.request_id, 1.0)
+    assert worst.message == f"3 of 3 segments: low, high, refused ({refused.reason})"
+    assert (spoilt.outcome, spoilt.billed, spoilt.cost) == ("failed", "no", 0.0), "and is asked again"
+    assert (half.risk, half.message) == ("low", "1 of 2 segments: low")
+
+
+@pytest.mark.anyio
+async def test_invariant_6_segments_stay_within_the_budget_and_what_is_paid_for_is_kept(
+    tmp_path: Path, emulators: RunningEmulators
+) -> None:
+    questions = put(tmp_path / "source", long=clip(seconds=30, gop=10))
+    async with a_line(tmp_path, emulators, limits=THREE, budget=Budget(calls=2)) as line:
+        await stream(line, iter([questions]))
+        row = (await rows(line, questions))["long"]
+        spent = line.journal.spending
+
+    assert len(emulators.calls("tencent")) == spent.calls == 2
+    assert (row.outcome, row.attempts, row.cost) == ("scored", 2, 1.0)
+    assert row.message is not None
+    assert row.message.startswith("2 of 3 segments: ")
+
+
+@pytest.mark.anyio
+async def test_a_run_that_ends_before_any_segment_is_answered_leaves_the_question_open(
+    tmp_path: Path, emulators: RunningEmulators
+) -> None:
+    questions = put(tmp_path / "source", long=clip(seconds=30, gop=10))
+    emulators.script("tencent", fault="code", code="UnauthorizedOperation.Arrears", times=1)
+    async with a_line(tmp_path, emulators, limits=THREE) as line:
+        with pytest.raises(Denied):
+            await stream(line, iter([questions]))
+        assert await rows(line, questions) == {}
+        assert line.journal.spending.money == 0.0
+
+
+@pytest.mark.anyio
+async def test_a_segment_that_is_refused_does_not_decide(tmp_path: Path, emulators: RunningEmulators) -> None:
+    questions = put(tmp_path / "source", long=clip(seconds=30, gop=10))
+    emulators.script("tencent", fault="code", code="FailedOperation.CoveredFace", times=1)
+    async with a_line(tmp_path, emulators, limits=THREE) as line:
+        await stream(line, iter([questions]))
+        row = (await rows(line, questions))["long"]
+
+    assert (row.outcome, row.attempts, row.cost) == ("scored", 3, 1.0)
+    assert row.message is not None
+    assert row.message.startswith("3 of 3 segments: refused (FailedOperation.CoveredFace), ")
