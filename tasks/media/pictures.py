@@ -127,9 +127,13 @@ def is_sequence(image: Image.Image, content: bytes, form: Format) -> bool:
 def orientation_of(image: Image.Image) -> int:
     """EXIF orientation of a loaded picture, or of a JPEG.
 
+    Always 1 of a HEIF: libheif has turned it as the container says, and EXIF would turn it again.
+
     Asked for EXIF, Pillow loads a PNG by itself; were its pixels damaged, the error would end here and the
     picture would seem to be loaded, all black.
     """
+    if image.format == _PILLOW_NAMES[Format.HEIF]:
+        return 1
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except MemoryError:

@@ -68,8 +68,7 @@ def reencode(content: bytes, form: Format, limits: ProviderLimits) -> tuple[byte
     if form is not Format.JPEG:
         load(image)
         stored = image.size  # libheif and libavif may find other sizes than the header's
-    # libheif has turned the picture as the container says; EXIF would turn it again
-    orientation = 1 if form is Format.HEIF else orientation_of(image)
+    orientation = orientation_of(image)
     # A smooth picture keeps more of its pixels than a grainy one; a JPEG's own size tells which it is
     density = _JPEG_GROWTH * len(content) / (stored[0] * stored[1])
     is_known = form is Format.JPEG and density < _BYTES_PER_PIXEL

@@ -1,39 +1,22 @@
-"""One object's trip: fetch, prepare, announce, pace, ask, record."""
+"""One object's trip: fetch, look, prepare, ask, record."""
 
 import asyncio
-import contextlib
 import hashlib
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
 
-from domain.errors import (
-    BudgetSpent,
-    Denied,
-    FacesweepError,
-    ProviderError,
-    Refused,
-    Stopped,
-    StoreDenied,
-    Unavailable,
-    Unfit,
-    Unreadable,
-)
+from domain.errors import StoreDenied, Unfit, Unreadable
 from domain.media import PreparedMedia
 from domain.objects import ObjectRef, Store
 from domain.questions import Question
 from domain.signals import Signals
-from domain.verdicts import Answer, Delivery, Outcome, Verdict
+from domain.verdicts import Delivery, Outcome, Verdict
 from tasks.buckets.refusals import WHOLE_BUCKET_CODES
 from tasks.media.glimpse import HEAD_BYTES
 from tasks.media.prepare import prepare
 from tasks.pacing.lane import Lane
-from tasks.pacing.retry import Tries
-from tasks.pacing.settle import Settled, settle
-from tasks.providers.detector import ComposedRequest, new_order_no
+from tasks.providers.detector import ComposedRequest
 from tasks.records import parts
-from tasks.records.journal import JournalFailed
 from tasks.shard import row
+from tasks.shard.asking import Asking
 from tasks.shard.line import Line
 from tasks.shard.memory import Slot
 
@@ -74,7 +57,7 @@ async def travel(line: Line, question: Question, slot: Slot, *, lost_calls: int)
 
 async def _verdict(line: Line, question: Question, slot: Slot, *, was_in_doubt: bool) -> Verdict:
     original = None if question.copy_of is None else await _end_of(line, question.copy_of)
-    asking = _Asking(line, question, slot, was_in_doubt)
+    asking = Asking(line, question, slot, was_in_doubt)
     try:
         # What may be a copy is compared with its original, so it is fetched; all else may go by url.
         if original is None and line.by_url is not None and line.earlier is not None:
@@ -89,7 +72,7 @@ async def _verdict(line: Line, question: Question, slot: Slot, *, was_in_doubt: 
         return row.unreadable(line, question, error)
 
 
-async def _by_url(asking: "_Asking") -> Verdict | None:
+async def _by_url(asking: Asking) -> Verdict | None:
     """The verdict on an object that the provider fetched by itself; None if it is to be fetched here.
 
     Raises: Unreadable: the store does not give it.  What `travel` raises.
@@ -118,7 +101,7 @@ async def _by_url(asking: "_Asking") -> Verdict | None:
     return row.with_signals(verdict, signals)
 
 
-async def _fetched(asking: "_Asking", original: Verdict | None) -> Verdict:
+async def _fetched(asking: Asking, original: Verdict | None) -> Verdict:
     """The verdict on an object that is fetched, looked at, prepared and sent.
 
     Raises: Unreadable: the store does not give it.  What `travel` raises.
@@ -144,35 +127,8 @@ async def _fetched(asking: "_Asking", original: Verdict | None) -> Verdict:
         except Unfit as error:
             return row.with_signals(row.unfit(line, question, error, content), signals)
         del content, media  # while it waits and travels, the requests' bodies are all that is held
-        verdict = await _ask_about_each(asking, requests)
+        verdict = await asking.about_each(requests)
         return row.with_signals(verdict, signals if hashing is None else hashing.taken(signals))
-
-
-async def _ask_about_each(asking: "_Asking", requests: Sequence[tuple[row.Sent, ComposedRequest]]) -> Verdict:
-    """The worst of what the provider says of each segment, a call after the other.
-
-    Where the run ends in between, what is answered makes the row: it has been paid for.
-    """
-    verdicts: list[Verdict] = []
-    for sent, request in requests:
-        try:
-            found, _ = await asking.ask(sent, _always(request))
-        except (Denied, Stopped, BudgetSpent):
-            if not any(each.outcome == Outcome.SCORED for each in verdicts):
-                raise
-            break
-        if found.reused_from is not None:  # another question has asked about the same bytes
-            return found
-        verdicts.append(found)
-        asking.settled, asking.settled_attempts = len(verdicts), asking.tries.attempts
-    return row.worst_of(asking.line, verdicts, len(requests), asking.tries)
-
-
-def _always(request: ComposedRequest) -> Callable[[], Awaitable[ComposedRequest]]:
-    async def same_each_time() -> ComposedRequest:
-        return request
-
-    return same_each_time
 
 
 def _is_behind(lane: Lane) -> bool:
@@ -219,94 +175,6 @@ def _object_of(verdict: Verdict) -> ObjectRef:
         size_bytes=verdict.size_bytes,
         last_modified=verdict.last_modified,
     )
-
-
-@dataclass(slots=True)
-class _Asking:
-    """One question being asked, by one way of delivery after another, about one segment of its video after
-    another; what it has cost adds up."""
-
-    line: Line
-    question: Question
-    slot: Slot
-    was_in_doubt: bool
-    tries: Tries = field(default_factory=Tries)
-    settled: int = 0  # of its segments
-    settled_attempts: int = 0  # what those took: each has the policy's attempts for itself
-
-    async def ask(
-        self, sent: row.Sent, request_of: Callable[[], Awaitable[ComposedRequest]]
-    ) -> tuple[Verdict, ProviderError | None]:
-        """The row, and what kept it from holding an answer."""
-        verdict, end = await _ask(self, sent, request_of)
-        return verdict, None if end is None else end.error
-
-
-async def _ask(
-    asking: _Asking, sent: row.Sent, request_of: Callable[[], Awaitable[ComposedRequest]]
-) -> tuple[Verdict, Settled | None]:
-    line, question, tries, slot = asking.line, asking.question, asking.tries, asking.slot
-    policy = replace(line.policy, attempts=line.policy.attempts + asking.settled_attempts)
-
-    async def announce(call_number: int) -> str:
-        """Make the coming call durable, unless the same bytes are being asked about already."""
-        order_no = new_order_no(time.time())
-        owner = await line.journal.intend(
-            question.question_id, line.provider, call_number, order_no, sent.content_sha256
-        )
-        if owner != question.question_id:
-            raise _AskedBy(owner)
-        return order_no
-
-    async def _request() -> ComposedRequest:
-        try:
-            return await request_of()
-        except Unreadable as error:
-            raise Unavailable(line.provider, error.code, "no url of the object can be signed") from None
-
-    async def ask(order_no: str) -> Answer:
-        slot.release()
-        line.in_flight += 1
-        try:
-            answer = await line.detector.ask(await _request(), order_no)
-        except ProviderError as error:
-            may_be_billed = isinstance(error, Unavailable) and error.in_doubt
-            line.journal.come_home(question.question_id, is_free=not may_be_billed)
-            if isinstance(error, Refused):
-                await line.accept(line.provider, line.detector.simulated)
-            raise
-        finally:
-            line.in_flight -= 1
-        await line.accept(line.provider, line.detector.simulated)
-        return answer
-
-    while True:
-        try:
-            end = await settle(line.lane, policy, announce, ask, tries)
-        except _AskedBy as copy:
-            if await line.journal.end_of(copy.owner):
-                original = await parts.answer_of(line.journal, line.home, copy.owner)
-                if original is not None:
-                    return row.repeated(line, question, original), None
-        except Exception as error:  # denied, stopped, spent, or unforeseen: the question stays pending
-            is_foreseen = isinstance(error, FacesweepError)  # else a call that left may have been billed
-            with contextlib.suppress(JournalFailed):
-                await line.journal.release(
-                    question.question_id,
-                    in_doubt=bool(tries.in_doubt or asking.was_in_doubt or asking.settled or not is_foreseen),
-                    never_left=tries.announced - tries.left,
-                )
-            raise
-        else:
-            return row.settled(line, question, sent, end), end
-
-
-class _AskedBy(FacesweepError):
-    """Another question of this run asks about the same bytes."""
-
-    def __init__(self, owner: str) -> None:
-        super().__init__(owner)
-        self.owner = owner
 
 
 async def _end_of(line: Line, question_id: str) -> Verdict | None:

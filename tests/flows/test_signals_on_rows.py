@@ -13,6 +13,7 @@ from tests.contract.emulator_process import RunningEmulators
 from tests.flows import verdict_rows
 from tests.flows.faces import both, face
 from tests.flows.in_process import put, sweep, write_spec
+from tests.media_corpus import clip
 from tests.spec.signed_media import signed
 from tests.spec.test_signals import FIELDS, segment
 
@@ -159,3 +160,18 @@ async def test_a_run_with_encryption_sends_no_face_in_the_clear(
     assert {call["media_sha256"] for call in calls} == {row["sent_sha256"] for row in found.values()}
     # Whoever goes on needs no file: the key is in the run's record.
     assert "BEGIN" in record.spec["providers"]["tencent"]["public_key"]
+
+
+async def test_every_segment_of_a_video_is_encrypted(tmp_path: Path, emulators: RunningEmulators) -> None:
+    put(tmp_path / "source", long=clip(seconds=30, gop=10))
+    (tmp_path / "key.pem").write_text(emulators.control("tencent", "GET", "public_keys")[AES])
+    tencent = both(emulators)["tencent"] | {"encryption": AES, "public_key": "key.pem", "video_segments": 2}
+
+    await sweep(write_spec(tmp_path / "kyc.toml", source={"url": "source"}, tencent=tencent), "one")
+
+    (row,) = rows(tmp_path / "home").values()
+    assert (row["outcome"], row["delivery"], row["attempts"]) == ("scored", "encrypted", 2)
+    assert row["message"].startswith("2 of 2 segments: ")
+    calls = emulators.calls("tencent")
+    assert [call["delivery"] for call in calls] == ["encrypted"] * 2
+    assert row["sent_sha256"] in {call["media_sha256"] for call in calls}

@@ -156,11 +156,12 @@ async def test_what_would_have_to_be_changed_or_cannot_be_told_goes_by_base64(
     found = rows(tmp_path / "home")
     assert {key: (row["outcome"], row["delivery"]) for key, row in found.items()} == {
         "cut.jpg": ("unfit", None),
-        "too-long.mp4": ("unfit", None),
+        "too-long.mp4": ("scored", "base64"),
         "not-a-video.mp4": ("scored", "url"),
         "wide.jpg": ("scored", "base64"),
     }
     assert found["cut.jpg"]["reason"] == "truncated"
+    assert "segment" in found["too-long.mp4"]["preparation"]
     assert found["not-a-video.mp4"]["media"] == "image"
 
 

@@ -1,6 +1,7 @@
 """A glimpse vouches for an object by a few ranges of it: only where a whole look would say the same."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from domain.errors import Unfit
 from domain.objects import MediaKind
 from tasks.media.boxes import box_at, boxes, video_track
 from tasks.media.glimpse import HEAD_BYTES, TAIL_BYTES, Glimpse, glimpse
-from tasks.media.limits import ALIYUN
+from tasks.media.limits import ALIYUN, ImagePolicy
 from tasks.media.prepare import UNTOUCHED, prepare
 from tasks.media.workers import MediaWorkers
 from tests.contract.emulated_media import image, video
@@ -45,7 +46,11 @@ def made() -> dict[str, bytes]:
 
 
 @pytest.mark.anyio
-async def test_a_glimpse_says_yes_only_where_a_whole_look_leaves_the_object_untouched() -> None:
+@pytest.mark.parametrize("policy", ImagePolicy)
+async def test_a_glimpse_says_yes_only_where_a_whole_look_leaves_the_object_untouched(
+    policy: ImagePolicy,
+) -> None:
+    limits = replace(ALIYUN, image_policy=policy)
     async with MediaWorkers() as workers:
         agreed = 0
         for name, content in made().items():
@@ -53,11 +58,11 @@ async def test_a_glimpse_says_yes_only_where_a_whole_look_leaves_the_object_unto
             async def read(start: int, length: int, content: bytes = content) -> bytes:
                 return content[start : start + length]
 
-            found = await glimpse(read, len(content), ALIYUN)
+            found = await glimpse(read, len(content), limits)
             if found is None:
                 continue
             try:
-                whole = await prepare(content, ALIYUN, workers)
+                whole = await prepare(content, limits, workers)
             except Unfit as error:
                 pytest.fail(f"{name}: {error}")
             assert (whole.preparation, whole.kind) == (UNTOUCHED, found.kind), name

@@ -12,6 +12,7 @@ from PIL import Image
 from domain.errors import Unfit
 from tasks.media.pdq import hash_luma, hash_picture
 from tasks.media.sniff import Format
+from tests.media_corpus import heif, turned
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "pdq.json").read_text())["pictures"]
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
@@ -83,6 +84,16 @@ def test_a_picture_is_hashed_as_people_see_it(orientation: int) -> None:
     assert distance(one, other) <= 12
 
 
+def test_a_heic_is_hashed_as_its_container_turns_it() -> None:
+    upright = Image.fromarray(drawn(640, 480, 6).astype(np.uint8)).convert("RGB")
+    # The encoder carries an orientation of 6 out, and has the container turn the picture once more.
+    as_given = turned(upright.transpose(Image.Transpose.ROTATE_180))
+
+    one, other = (hash_picture(heif([each]), Format.HEIF)[0] for each in (upright, as_given))
+
+    assert distance(one, other) <= 12
+
+
 def test_a_picture_without_detail_says_so() -> None:
     assert hash_picture(jpeg(np.full((640, 480), 90)), Format.JPEG)[1] == 0
 
@@ -90,7 +101,7 @@ def test_a_picture_without_detail_says_so() -> None:
 @pytest.mark.parametrize(
     "name", ["formats/selfie.png", "formats/selfie.webp", "formats/transparent.png", "formats/deep-grey.png",
              "formats/animated.gif", "formats/old.bmp", "formats/scan.tiff", "formats/print-cmyk.jpg",
-             "phone/oversized.jpg", "formats/grey.jpg"],
+             "formats/photo.heic", "phone/oversized.jpg", "formats/grey.jpg"],
 )  # fmt: skip
 def test_every_picture_that_can_be_decoded_has_a_hash(name: str) -> None:
     from tasks.media.sniff import sniff  # noqa: PLC0415

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from domain.budgets import Budget
-from domain.errors import BudgetSpent, Denied, Stopped
+from domain.errors import BudgetSpent, Denied, FacesweepError, Stopped, StoreDenied, Tripped
 from domain.objects import MediaKind
 from domain.questions import Question, question_id
 from domain.verdicts import Outcome, Provider, Verdict
@@ -776,6 +776,26 @@ async def test_invariant_6_segments_stay_within_the_budget_and_what_is_paid_for_
     assert (row.outcome, row.attempts, row.cost) == ("scored", 2, 1.0)
     assert row.message is not None
     assert row.message.startswith("2 of 3 segments: ")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", [Tripped, StoreDenied, Stopped])
+async def test_whatever_ends_a_run_between_segments_what_is_answered_makes_the_row(
+    tmp_path: Path, emulators: RunningEmulators, kind: type[FacesweepError]
+) -> None:
+    questions = put(tmp_path / "source", long=clip(seconds=30, gop=10))
+
+    async def end_with_the_first_answer(_: Provider, is_simulated: bool) -> None:
+        line.close(kind("another question ended the run"))
+
+    async with a_line(tmp_path, emulators, limits=THREE, accept=end_with_the_first_answer) as line:
+        await stream(line, iter([questions]))
+        row = (await rows(line, questions))["long"]
+
+    assert len(emulators.calls("tencent")) == 1
+    assert (row.outcome, row.attempts, row.billed, row.cost) == ("scored", 1, "yes", 0.5)
+    assert row.message is not None
+    assert row.message.startswith("1 of 3 segments: ")
 
 
 @pytest.mark.anyio
