@@ -1,5 +1,5 @@
 # make demo   fresh clone → the main job, with emulated providers and no account
-# make test   fresh clone → the whole test suite
+# make test   fresh clone → the whole test suite (make coverage: the same, and what it covers)
 # make check  lint, format, types and import contracts
 # make chaos  200 kills of runs at moments of every kind and a backfill under fire, and what became of them (20 to 30 minutes)
 # make bench  the figures of the README, measured again (minutes; nothing else should run)
@@ -8,12 +8,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo env test check chaos bench lock clean
+.PHONY: demo env test coverage check chaos bench lock clean
 
 demo: env
 	$(BIN)/facesweep demo
 
 test: .venv/dev
+	$(BIN)/pytest -n 3 --dist loadfile
+
+# Half as long again; children of the command line are not counted.
+coverage: .venv/dev
 	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 check: .venv/dev

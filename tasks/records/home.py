@@ -116,6 +116,10 @@ class Home:
                 found[Provider(provider), int(number)] = path
         return found
 
+    def leases_path(self, run_id: str, provider: Provider) -> Path:
+        """What the run's process holds at Prefect's server, for whoever goes on after a kill -9."""
+        return self.root / JOURNAL / f"{_run(run_id)}.{provider}.leases.json"
+
     def caps_path(self, run_id: str) -> Path:
         """The caps somebody gave the run while it worked, beside its journal."""
         return self.root / JOURNAL / f"{_run(run_id)}.caps.json"

@@ -1,8 +1,10 @@
 """Where the books of an open run go: the seam between a run of one process and a shard of a backfill."""
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from domain.verdicts import Provider
 from tasks.pacing.shares import Priority
 from tasks.records import run_record
 from tasks.records.home import Home
@@ -25,6 +27,10 @@ class Bookkeeping:
         Raises:
             Stopped: the work is somebody else's by now.
         """
+
+    def leases_path(self, home: Home, run_id: str, provider: Provider) -> Path:
+        """The file of the leases of whoever works on this, on this machine."""
+        return home.leases_path(run_id, provider)
 
     def save(self, home: Home, record: RunRecord) -> None:
         """The books stand in the home. Raises HomeUnwritable: names the path and why."""

@@ -76,6 +76,7 @@ async def equipped(
                         run.deadline,
                         bookkeeping.priority,
                         caps=home.caps_path(record.run_id),
+                        leases=bookkeeping.leases_path(home, record.run_id, provider),
                     )
                 ),
                 policy=RetryPolicy(),

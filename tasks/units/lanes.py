@@ -16,6 +16,7 @@ from tasks.pacing.deadline import Deadline
 from tasks.pacing.lane import Lane
 from tasks.pacing.shares import Priority
 from tasks.settings import Aliyun, Spec, Tencent
+from tasks.units.estate import Estate
 from tasks.units.limits import connect
 from tasks.units.sharing import LaneLimits, shared
 
@@ -62,19 +63,27 @@ async def open_lane(
     deadline: Deadline,
     priority: Priority = Priority.AUDIT,
     caps: Path | None = None,
+    leases: Path | None = None,
 ) -> AsyncIterator[Lane]:
     """The lane of the account that a spec asks `provider` with.
 
     With a Prefect server the lane has a share of the cap, which changes while others come and go; the
     limit of its name is the cap. Where the server is away or gives us nothing, calls wait. Without a server
-    the spec's cap is the lane's, and `caps` is a file that may change it meanwhile (`write_cap`).
+    the spec's cap is the lane's, and `caps` is a file that may change it meanwhile (`write_cap`). `leases` is
+    a file of whoever holds the lock of this work: a successor frees at once what a killed process held.
     """
     table = spec.asked[provider]
     lane = Lane(table.qps, deadline=deadline)
     if is_shared():
         async with (
             connect() as limits,
-            shared(limits, LaneLimits(lane_name(provider, table)), lane, priority),
+            shared(
+                limits,
+                LaneLimits(lane_name(provider, table)),
+                lane,
+                priority,
+                None if leases is None else Estate(leases),
+            ),
         ):
             yield lane
         return

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Self
+from uuid import UUID
 
 from domain.errors import HomeBusy, ServerAway, UsageError
 from tasks.pacing.steady import steady_time
@@ -46,6 +47,11 @@ class Lease:
         sent_at = steady_time()
         grant = await server.acquire(names, slots)
         return None if grant is None else cls(server, names, slots, grant, sent_at)
+
+    @property
+    def id(self) -> UUID:
+        """The server's name for it."""
+        return self._grant.lease_id
 
     @property
     def deadline(self) -> float:

@@ -6,6 +6,7 @@ import os
 import socket
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
 from domain.budgets import Budget
@@ -83,6 +84,11 @@ class ShardBooks(Bookkeeping):
         """Raises Stopped: the claim is lost, and the shard may be somebody else's."""
         if self._claim.lost.is_set() or not self._claim.is_held:
             raise self._lost()
+
+    def leases_path(self, home: Home, run_id: str, provider: Provider) -> Path:
+        """The file of the leases of whoever works on the shard, on this machine."""
+        journal = home.shard_journal_path(run_id, provider, self._attempt.number)
+        return journal.with_suffix(".leases.json")
 
     def save(self, home: Home, record: RunRecord) -> None:
         """The shard's record says what that of a run of this one shard would say."""

@@ -25,6 +25,7 @@ from tasks.pacing.shares import (
     to_give,
 )
 from tasks.pacing.steady import steady_time
+from tasks.units.estate import Estate
 from tasks.units.leases import Lease
 from tasks.units.limits import Limit, Limits
 
@@ -108,8 +109,18 @@ class _Parcel:
 class Sharing:
     """This process's part in a lane. `keep` runs beside whoever uses the lane."""
 
-    def __init__(self, limits: Limits, names: LaneLimits, lane: Lane, priority: Priority) -> None:
-        """The lane's cap is made the limit's, where there is none yet; else the limit's is the lane's."""
+    def __init__(
+        self,
+        limits: Limits,
+        names: LaneLimits,
+        lane: Lane,
+        priority: Priority,
+        estate: Estate | None = None,
+    ) -> None:
+        """The lane's cap is made the limit's, where there is none yet; else the limit's is the lane's.
+
+        `estate` names our leases for whoever goes on with this work after a kill -9.
+        """
         self._limits, self._names, self._lane, self._priority = limits, names, lane, priority
         self._spec_cap = lane.cap_per_s
         self._member = Member(priority)
@@ -119,6 +130,7 @@ class Sharing:
         self._samples: list[bool] = []
         self._has_compared = False
         self._leaving = asyncio.Event()
+        self._estate = estate
 
     async def keep(self) -> None:
         """Until `leave`: renew, look, take and give; a server that is away is asked again and again.
@@ -126,6 +138,8 @@ class Sharing:
         The lane stops by itself when the leases could have run out, and goes on when there are new ones.
         """
         failed = 0
+        if self._estate is not None:
+            await self._estate.settle(self._limits)
         while not self._leaving.is_set():
             try:
                 await self._look()
@@ -151,6 +165,13 @@ class Sharing:
             await asyncio.sleep(self._lane.guard_s)
         words = [] if self._word is None else [self._word]
         await asyncio.gather(*(each.give_back() for each in [*parting, *words]))
+        if self._estate is not None:
+            self._estate.note(())
+
+    def _note(self) -> None:
+        if self._estate is not None:
+            words = [] if self._word is None else [self._word]
+            self._estate.note(each.id for each in [*(parcel.lease for parcel in self._parcels), *words])
 
     async def _look(self) -> None:
         """One turn."""
@@ -237,6 +258,7 @@ class Sharing:
             if lease is None:
                 return
             self._parcels.append(_Parcel(lease, steady_time() + HANDOVER_S))
+            self._note()
 
     async def _say(self, need: Need) -> None:
         """Tell the others what we lack."""
@@ -253,6 +275,7 @@ class Sharing:
         self._word = await Lease.acquired(self._limits, names, 1)
         if self._word is not None:
             self._said = need
+        self._note()
 
     def _use(self) -> Use:
         """What was made of the share since the last look."""
@@ -285,10 +308,12 @@ class Sharing:
 
 
 @contextlib.asynccontextmanager
-async def shared(limits: Limits, names: LaneLimits, lane: Lane, priority: Priority) -> AsyncIterator[None]:
+async def shared(
+    limits: Limits, names: LaneLimits, lane: Lane, priority: Priority, estate: Estate | None = None
+) -> AsyncIterator[None]:
     """Inside the block `lane` has this process's share of the cap; it has none before and afterwards."""
     lane.set_share(0)
-    sharing = Sharing(limits, names, lane, priority)
+    sharing = Sharing(limits, names, lane, priority, estate)
     keeping = asyncio.create_task(sharing.keep())
     try:
         yield

@@ -26,7 +26,7 @@ def killed(shared: Path, prefect_url: str) -> Telling:
 def test_processes_were_killed_at_moments_of_many_kinds(killed: Telling) -> None:
     """Else the other tests here would promise nothing."""
     assert sum(killed["by_moment"].values()) >= 20
-    assert len(killed["by_moment"]) >= 6
+    assert len(killed["by_moment"]) >= 4
     assert killed["of_commands"] == OF_COMMANDS
     assert sum(killed["in_flight"]) > 0
     assert killed["answers_journaled"] > 0

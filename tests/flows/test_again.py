@@ -170,7 +170,8 @@ def test_prefect_shows_progress_for_each_provider_books_and_a_summary(again: Tel
 def test_invariant_8_what_prefect_shows_names_no_object_and_holds_no_credential(again: Telling) -> None:
     shown = again["flow_runs"]
     assert all(
-        set(each["parameters"]) == {"spec_path", "run_id", "limit", "reask"} for each in shown["flow_runs"]
+        set(each["parameters"]) == {"spec_path", "run_id", "limit", "reask", "sample"}
+        for each in shown["flow_runs"]
     )
     assert not [each for each in shown["artifacts"] if ".jpg" in json.dumps(each["data"])]
 

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -10,6 +11,7 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from domain.errors import HomeBusy, ServerAway, UsageError
+from tasks.units.estate import Estate
 from tasks.units.leases import RENEW_EVERY_S, Claim, Lease, delete_limit, ensure_limit, held
 from tasks.units.limits import LimitServer, connect
 from tests.contract.store_servers import unused_url
@@ -151,3 +153,32 @@ async def test_without_a_server_nothing_is_held(name: str) -> None:
     with temporary_settings({PREFECT_API_URL: f"{unused_url()}/api"}), pytest.raises(ServerAway):
         async with held(name):
             pass
+
+
+async def test_whoever_goes_on_after_a_kill_frees_what_the_dead_process_held(
+    name: str, tmp_path: Path
+) -> None:
+    """It holds the lock of the work, so the other one is dead; what it never knew of lapses by itself."""
+    left = tmp_path / "run.tencent.leases.json"
+    await ensure_limit(name, 5)
+    async with connect() as server:
+        for slots in (2, 1):
+            assert await Lease.acquired(server, [name], slots) is not None
+        held_by_the_dead = await Lease.acquired(server, [name], 2)
+        assert held_by_the_dead is not None
+        Estate(left).note([held_by_the_dead.id, uuid.uuid4()])
+        successor = Estate(left)
+        await successor.settle(server)
+        assert (await taken(server, name), left.exists()) == (3, False)
+        await held_by_the_dead.renew()  # were it alive after all, it would hear that it holds nothing
+        assert not held_by_the_dead.is_held
+
+
+async def test_a_damaged_note_of_leases_keeps_nobody_from_going_on(name: str, tmp_path: Path) -> None:
+    left = tmp_path / "run.tencent.leases.json"
+    await ensure_limit(name, 5)
+    for content in ("", "{}", '["no uuid"]', "[1]"):
+        left.write_text(content, encoding="utf-8")
+        async with connect() as server:
+            await Estate(left).settle(server)
+        assert not left.exists()
