@@ -94,7 +94,7 @@ def open_picture(content: bytes, form: Format) -> Image.Image:
 
 def _register_heif() -> None:
     """Let Pillow read HEIF. Only where one is met: libheif costs 20 ms and 27 MB of address space."""
-    from pillow_heif import register_heif_opener  # noqa: PLC0415
+    from pi_heif import register_heif_opener  # noqa: PLC0415
 
     # A thumbnail or a depth map inside is another picture than the one that is asked about
     register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
