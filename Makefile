@@ -1,5 +1,6 @@
 # make demo   fresh clone → the main job, with emulated providers and no account
 # make test   fresh clone → the whole test suite (make coverage: the same, and what it covers)
+# make long   the stories of backfills that take minutes: stopped in every way, two stages
 # make check  lint, format, types and import contracts
 # make chaos  200 kills of runs at moments of every kind and a backfill under fire, and what became of them (20 to 30 minutes)
 # make bench  the figures of the README, measured again (minutes; nothing else should run)
@@ -8,13 +9,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo env test coverage check chaos bench lock clean
+.PHONY: demo env test long coverage check chaos bench lock clean
 
 demo: env
 	$(BIN)/facesweep demo
 
 test: .venv/dev
 	$(BIN)/pytest -n 3 --dist loadfile
+
+long: .venv/dev
+	$(BIN)/pytest -n 3 --dist loadfile -m long
 
 # Half as long again; children of the command line are not counted.
 coverage: .venv/dev

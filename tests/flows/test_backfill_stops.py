@@ -17,6 +17,8 @@ from tests.flows.once import Telling, told_once
 from tests.flows.patience import until
 from tests.flows.workers import Pool, pool
 
+pytestmark = pytest.mark.long
+
 PATIENCE_S = 240
 
 

@@ -11,6 +11,8 @@ from tests.flows.facesweep_process import TENCENT_KEY, Facesweep
 from tests.flows.once import Telling, told_once
 from tests.flows.workers import pool
 
+pytestmark = pytest.mark.long
+
 OBJECTS = 40
 
 
