@@ -15,10 +15,10 @@ demo: env
 	$(BIN)/facesweep demo
 
 test: .venv/dev
-	$(BIN)/pytest -n 3 --dist loadfile
+	$(BIN)/pytest -n 4 --dist loadfile
 
 long: .venv/dev
-	$(BIN)/pytest -n 3 --dist loadfile -m long
+	$(BIN)/pytest -n 4 --dist loadfile -m long
 
 # Half as long again; children of the command line are not counted.
 coverage: .venv/dev
