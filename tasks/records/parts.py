@@ -71,6 +71,7 @@ async def publish(
 ) -> list[Path]:
     """Publish what is settled, in parts of at most `max_rows`, while at least `min_rows` are left.
 
+    What is settled meanwhile waits for next time: who chased it would write a file for every few answers.
     A part left unfinished by an earlier process is finished first, whatever its size. `numbers` are those
     its parts may have. `executor` is where parts are written; the default threads if None. `at_step` is
     told `assigned`, `written`, `adopted`, `marked` and `pruned`, for each part; what it raises ends the
@@ -83,7 +84,8 @@ async def publish(
     loop = asyncio.get_running_loop()
     await journal.prune(provider)
     there = await asyncio.to_thread(numbers_in, home, journal.run_id, provider, numbers)
-    above = numbers.above(there, await journal.written_parts(provider))
+    left_over = await journal.written_parts(provider)
+    above = numbers.above(there, left_over)
     published = []
     while part := await journal.assign_part(provider, max_rows=max_rows, min_rows=min_rows, above=above):
         if not numbers.holds(part.number):
@@ -107,6 +109,8 @@ async def publish(
         await journal.prune(provider)
         at_step("pruned")
         published.append(path)
+        if part.row_count < max_rows and part.number not in left_over:
+            break  # it took all there was
     return published
 
 

@@ -459,3 +459,25 @@ def test_what_is_not_published_yet_is_counted_with_the_age_of_its_oldest_row(tmp
         *((0, None), (3, settled(0)), (3, settled(0))),
         *((1, settled(2)), (0, None)),
     ]
+
+
+def test_what_is_settled_while_a_part_is_written_waits_for_the_next_time(tmp_path: Path) -> None:
+    """A lane of hundreds of calls a second would else make a file for every few answers, without end."""
+    home = Home.local(tmp_path / "home")
+    coming = [a_verdict(number) for number in range(1, 4)]
+
+    async def story() -> list[list[Path]]:
+        async with Journal(home.journal_path(RUN), RUN) as journal:
+            await journal.settle(a_verdict(0))
+            settling = []
+
+            def another_answer_comes(step: str) -> None:
+                if step == "assigned" and coming:
+                    settling.append(asyncio.ensure_future(journal.settle(coming.pop())))
+
+            first = await parts.publish(journal, home, TENCENT, at_step=another_answer_comes)
+            await asyncio.gather(*settling)
+            return [first, await parts.publish(journal, home, TENCENT)]
+
+    assert [len(each) for each in asyncio.run(story())] == [1, 1]
+    assert pq.read_table(home.root / "verdicts", columns=["question_id"]).num_rows == 2
