@@ -11,6 +11,8 @@ import pytest
 from tests.chaos.campaign import Plan, campaign
 from tests.flows.once import Telling, told_once
 
+pytestmark = pytest.mark.long
+
 KILLS, OF_COMMANDS = 22, 3
 SEED = 20261121
 

@@ -13,6 +13,8 @@ from tests.flows.facesweep_process import Facesweep
 from tests.flows.once import Telling, told_once
 from tests.flows.workers import Pool, pool
 
+pytestmark = pytest.mark.long
+
 CALLS = 130
 
 
