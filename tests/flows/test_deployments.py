@@ -147,7 +147,9 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(walk: tuple[Walker
         person.folder / "other.toml", audit={"name": "other"}, source={"url": "faces"}, tencent={"qps": 1}
     )
     kyc = (person.folder / "kyc.toml").read_text()
-    (person.folder / "faster.toml").write_text(kyc.replace('"kyc"', '"faster"').replace("50", "60", 1))
+    (person.folder / "faster.toml").write_text(
+        kyc.replace('"kyc"', '"faster"').replace("qps = 50", "qps = 60")
+    )
     before = _state(person)
 
     printed = person.type(".venv/bin/facesweep deploy other.toml faster.toml --dry-run")

@@ -1,7 +1,6 @@
 """Sharing a cap: processes take, renew and give back slots of it, by a clock that the test moves."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -214,12 +213,8 @@ def test_a_cap_that_is_changed_at_the_server_is_followed_within_seconds() -> Non
 
 
 def test_the_servers_limit_holds_where_the_spec_says_something_else(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(
-        logging.root.manager, "disable", logging.NOTSET
-    )  # a command in this process turns it off
-
     async def story() -> None:
         limits, left = LimitsInMemory(), list[float]()
         await limits.ensure(NAMES.cap, 7)
