@@ -1,6 +1,6 @@
 # make demo   fresh clone → the main job, with emulated providers and no account
 # make test   fresh clone → the whole test suite (make coverage: the same, and what it covers)
-# make long   stories that take minutes: backfills stopped in every way, of two stages, under a budget; 22 kills
+# make long   stories that take minutes: kills, full disks, backfills stopped in every way, of two stages, under a budget
 # make check  lint, format, types and import contracts
 # make chaos  200 kills of runs at moments of every kind and a backfill under fire, and what became of them (20 to 30 minutes)
 # make bench  the figures of the README, measured again (minutes; nothing else should run)

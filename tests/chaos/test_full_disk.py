@@ -9,6 +9,8 @@ import pytest
 from tests.chaos.small_disk import BOUND, TMPFS, told_on_a_small_disk, way_into_a_namespace
 from tests.flows.faces import emulated
 
+pytestmark = pytest.mark.long
+
 DISK_MB = 6
 
 JOURNAL_SHUT = r"the journal .*/r1\.sqlite cannot be opened .*make room"

@@ -19,6 +19,8 @@ from tests.flows.facesweep_process import Facesweep
 from tests.flows.once import Telling, told_once
 from tests.flows.patience import until
 
+pytestmark = pytest.mark.long
+
 OBJECTS, QPS = 20, 100
 RUN = "r1"
 ENDS_WITHIN_S = 100.0
